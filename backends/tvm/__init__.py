@@ -1,0 +1,1 @@
+"""TVM code generation: templates of TVMScript, lowering, memory plan."""
