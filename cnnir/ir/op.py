@@ -72,7 +72,7 @@ class Operator(Generic[A]):
     """An operator, defined in one place. Names and semantics follow ONNX where ONNX has the operator.
 
     Subclasses set `name`, `ports` and `attrs_type`, and implement `infer` and `reference`.
-    Instances are stateless; `cnnir.ops.registry` holds one of each.
+    Instances are stateless; `cnnir.ir.registry` holds one of each.
     """
 
     name: ClassVar[str]

@@ -13,7 +13,7 @@ from scipy.special import erf, expit
 
 from cnnir.errors import ShapeError
 from cnnir.ir import Array, Attrs, Cost, Operator, Port, Sample, TensorType
-from cnnir.ops.registry import register
+from cnnir.ir.registry import register
 
 
 class ActivationKind(StrEnum):

@@ -11,8 +11,8 @@ import numpy as np
 
 from cnnir.errors import ShapeError
 from cnnir.ir import Array, Attrs, Cost, Operator, Port, Sample, TensorType, Window
+from cnnir.ir.registry import register
 from cnnir.ops.activation import Activation, ActivationKind
-from cnnir.ops.registry import register
 from cnnir.ops.spatial import NO_PADS, Pads, Pair, check_window, image, output_size, pad_image, patches
 
 

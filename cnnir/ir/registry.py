@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from cnnir.errors import UnknownNameError
-from cnnir.ir import Operator
+from cnnir.ir.op import Operator
 
 _OPERATORS: dict[str, Operator[Any]] = {}
 
