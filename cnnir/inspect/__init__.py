@@ -1,1 +1,1 @@
-
+"""Pass-by-pass views of a compilation."""

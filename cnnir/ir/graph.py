@@ -186,7 +186,7 @@ class Graph:
         learned = {
             value
             for node in self.nodes
-            for value, port in zip(node.inputs, _ports(node), strict=True)
+            for value, port in zip(node.inputs, ports_of(node), strict=True)
             if value is not None and value.is_constant and port.parameter
         }
         return (value for value in self.constants() if value in learned)
@@ -209,7 +209,11 @@ class Graph:
 
     def fresh_name(self, base: str) -> str:
         """`base`, or `base_1`, `base_2`, ...: the first that no node or value has."""
-        taken = {v.name for v in self.values()} | {n.name for n in self.nodes}
+        # One plain walk (no `constants()`): passes call this hundreds of times on graphs of hundreds of nodes.
+        taken = {v.name for v in self.inputs} | {v.name for v in self.outputs.values()}
+        for node in self.nodes:
+            taken.add(node.name)
+            taken.update([v.name for v in node.outputs], [v.name for v in node.inputs if v is not None])
         if base not in taken:
             return base
         i = 1
@@ -314,7 +318,7 @@ class Graph:
         return f"Graph('{self.name}', {len(self.nodes)} nodes)"
 
 
-def _ports(node: Node) -> list[Port]:
+def ports_of(node: Node) -> list[Port]:
     ports = list(node.op.ports)
     if ports and ports[-1].variadic:
         ports += [ports[-1]] * (len(node.inputs) - len(ports))

@@ -1,6 +1,30 @@
 """The operators, one family a file; importing this package registers them all."""
 
 from cnnir.ir.registry import operator, operators
-from cnnir.ops import activation, conv
+from cnnir.ops import (
+    activation,
+    conv,
+    dense,
+    elementwise,
+    layout,
+    normalization,
+    pool,
+    quantize,
+    reduce,
+    shape,
+)
 
-__all__ = ["activation", "conv", "operator", "operators"]
+__all__ = [
+    "activation",
+    "conv",
+    "dense",
+    "elementwise",
+    "layout",
+    "normalization",
+    "operator",
+    "operators",
+    "pool",
+    "quantize",
+    "reduce",
+    "shape",
+]

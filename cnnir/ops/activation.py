@@ -109,6 +109,7 @@ class UnaryOperator(Operator[Any]):
     ports: ClassVar[tuple[Port, ...]] = (Port("x"),)
     attrs_type: type[Attrs] = NoAttrs
     kind: ClassVar[ActivationKind]
+    cases: ClassVar[tuple[Attrs, ...]]
 
     def activation(self, attrs: Attrs) -> Activation:
         """The formula with the constants that `attrs` holds, in the order of its fields."""
@@ -128,28 +129,32 @@ class UnaryOperator(Operator[Any]):
         return Cost(flops=outputs[0].size)
 
     def samples(self, rng: np.random.Generator) -> Iterator[Sample[Any]]:
-        for shape in ((1, 3, 5, 7), (2, 16, 4, 4), (2, 10)):
-            x = rng.normal(0, 3, shape).astype(np.float32)
-            yield Sample(self.attrs_type(), (np.abs(x) if self.kind == ActivationKind.SQRT else x,))
+        for attrs in self.cases:
+            for shape in ((1, 3, 5, 7), (2, 16, 4, 4), (2, 10)):
+                x = rng.normal(0, 3, shape).astype(np.float32)
+                yield Sample(attrs, (np.abs(x) if self.kind == ActivationKind.SQRT else x,))
 
 
-def _unary(operator_name: str, activation: ActivationKind, attributes: type[Attrs] = NoAttrs) -> UnaryOperator:
+def _unary(operator_name: str, activation: ActivationKind, *sampled: Attrs) -> UnaryOperator:
+    """The operator; `sampled` are the attributes of its samples, and tell the attributes' type."""
+
     class Unary(UnaryOperator):
         name = operator_name
         kind = activation
-        attrs_type = attributes
+        cases = sampled or (NoAttrs(),)
+        attrs_type = type(cases[0])
 
     Unary.__name__ = operator_name
     return register(Unary)
 
 
 RELU = _unary("Relu", ActivationKind.RELU)
-CLIP = _unary("Clip", ActivationKind.CLIP, ClipAttrs)
-LEAKY_RELU = _unary("LeakyRelu", ActivationKind.LEAKY_RELU, AlphaAttrs)
-ELU = _unary("Elu", ActivationKind.ELU, EluAttrs)
+CLIP = _unary("Clip", ActivationKind.CLIP, ClipAttrs(0.0, 6.0), ClipAttrs(min=-1.5), ClipAttrs())
+LEAKY_RELU = _unary("LeakyRelu", ActivationKind.LEAKY_RELU, AlphaAttrs(), AlphaAttrs(0.3))
+ELU = _unary("Elu", ActivationKind.ELU, EluAttrs(), EluAttrs(0.5))
 SIGMOID = _unary("Sigmoid", ActivationKind.SIGMOID)
 TANH = _unary("Tanh", ActivationKind.TANH)
-HARD_SIGMOID = _unary("HardSigmoid", ActivationKind.HARD_SIGMOID, HardSigmoidAttrs)
+HARD_SIGMOID = _unary("HardSigmoid", ActivationKind.HARD_SIGMOID, HardSigmoidAttrs(), HardSigmoidAttrs(1 / 6, 0.5))
 HARD_SWISH = _unary("HardSwish", ActivationKind.HARD_SWISH)
 SILU = _unary("Swish", ActivationKind.SILU)
 GELU = _unary("Gelu", ActivationKind.GELU)

@@ -13,6 +13,7 @@ from cnnir.errors import ShapeError
 from cnnir.ir import Array, Attrs, Cost, Operator, Port, Sample, TensorType, Window
 from cnnir.ir.registry import register
 from cnnir.ops.activation import Activation, ActivationKind
+from cnnir.ops.axes import same_dtype
 from cnnir.ops.spatial import NO_PADS, Pads, Pair, check_window, image, output_size, pad_image, patches
 
 
@@ -31,6 +32,43 @@ class ConvAttrs(Attrs):
         check_window(self.kernel_size, self.stride, self.dilation, self.pads)
         if self.groups < 1:
             raise ShapeError(f"Expected groups of at least 1, got {self.groups}.")
+
+
+_PATCH_ELEMENTS = 1 << 20
+"""Elements of the largest matrix of patches: it stays near the caches, whatever the size of the image."""
+
+
+def convolve(attrs: ConvAttrs, x: Array, weight: Array) -> Array:
+    """The bare convolution of an already padded input, `[N, O, OH, OW]`, by matrix products where they help."""
+    (kh, kw), (sh, sw), (dh, dw), g = attrs.kernel_size, attrs.stride, attrs.dilation, attrs.groups
+    n, channels = x.shape[:2]
+    filters, c = weight.shape[:2]
+    oh = (x.shape[2] - dh * (kh - 1) - 1) // sh + 1
+    ow = (x.shape[3] - dw * (kw - 1) - 1) // sw + 1
+    dtype = np.result_type(x, weight)
+
+    if c == 1:
+        # Depthwise: one multiplication a filter tap, over all channels at once.
+        y = np.zeros((n, g, filters // g, oh, ow), dtype)
+        taps = weight.reshape(g, filters // g, kh, kw, 1, 1)
+        for i, j in itertools.product(range(kh), range(kw)):
+            pixels = x[:, :, i * dh :, j * dw :][:, :, : (oh - 1) * sh + 1 : sh, : (ow - 1) * sw + 1 : sw]
+            y += pixels[:, :, None] * taps[:, :, i, j]
+        return y.reshape(n, filters, oh, ow)
+
+    matrix = weight.reshape(g, filters // g, c * kh * kw)
+    if kh == kw == 1:
+        y = np.asarray(np.matmul(matrix, x[:, :, ::sh, ::sw].reshape(n, g, c, oh * ow)))
+        return y.reshape(n, filters, oh, ow)
+
+    y = np.empty((n, g, filters // g, oh, ow), dtype)
+    windows = patches(x, attrs.kernel_size, attrs.stride, attrs.dilation, (oh, ow))
+    step = max(1, _PATCH_ELEMENTS // (channels * kh * kw * ow))
+    for i, top in itertools.product(range(n), range(0, oh, step)):
+        part = windows[i, :, top : top + step].transpose(0, 3, 4, 1, 2)
+        product = np.matmul(matrix, part.reshape(g, c * kh * kw, -1))
+        y[i, :, :, top : top + step] = product.reshape(g, filters // g, -1, ow)
+    return y.reshape(n, filters, oh, ow)
 
 
 class Conv(Operator[ConvAttrs]):
@@ -57,6 +95,7 @@ class Conv(Operator[ConvAttrs]):
         expected = (channels // attrs.groups, *attrs.kernel_size)
         if weight.rank != 4 or weight.shape[1:] != expected:
             raise ShapeError(f"Expected a weight of shape [O,{','.join(map(str, expected))}], got {weight}.")
+        same_dtype(self.name, x, weight)
         filters = weight.shape[0]
         if filters % attrs.groups:
             raise ShapeError(f"{filters} filters do not divide into {attrs.groups} groups.")
@@ -73,19 +112,7 @@ class Conv(Operator[ConvAttrs]):
     def reference(self, attrs: ConvAttrs, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
         x, weight, bias, residual = inputs
         assert x is not None and weight is not None
-        x = pad_image(x, attrs.pads)
-        (kh, kw), (dh, dw), g = attrs.kernel_size, attrs.dilation, attrs.groups
-        oh = (x.shape[2] - dh * (kh - 1) - 1) // attrs.stride[0] + 1
-        ow = (x.shape[3] - dw * (kw - 1) - 1) // attrs.stride[1] + 1
-        windows = patches(x, attrs.kernel_size, attrs.stride, attrs.dilation, (oh, ow))
-        n, o = x.shape[0], weight.shape[0]
-        y = np.empty((n, g, o // g, oh * ow), np.result_type(x, weight))
-        for i, j in itertools.product(range(n), range(g)):
-            c = x.shape[1] // g
-            part = windows[i, j * c : (j + 1) * c]
-            matrix = part.transpose(0, 3, 4, 1, 2).reshape(c * kh * kw, oh * ow)
-            y[i, j] = weight[j * (o // g) : (j + 1) * (o // g)].reshape(o // g, -1) @ matrix
-        y = y.reshape(n, o, oh, ow)
+        y = convolve(attrs, pad_image(x, attrs.pads), weight)
         if bias is not None:
             y += bias[:, None, None]
         if residual is not None:
