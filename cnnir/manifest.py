@@ -167,19 +167,19 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class PipelineStep:
-    """One pass that the compiler ran: its name, its options and its contract as it prints them."""
+    """One pass that the compiler ran: its name, its options and its contract as they are printed."""
 
     name: str
-    options: Mapping[str, Json] = field(default_factory=dict)
+    options: str = ""
     contract: str = "exact"
 
     def to_json(self) -> dict[str, Json]:
-        return {"name": self.name, "options": dict(self.options), "contract": self.contract}
+        return {"name": self.name, "options": self.options, "contract": self.contract}
 
     @classmethod
     def from_json(cls, value: Json, where: str) -> PipelineStep:
         f = Fields(value, where)
-        step = cls(f.string("name"), f.mapping("options"), f.string("contract"))
+        step = cls(f.string("name"), f.string("options"), f.string("contract"))
         f.done()
         return step
 

@@ -26,13 +26,19 @@ _X, _WEIGHT, _BIAS, _RESIDUAL = range(4)
 
 @dataclass(frozen=True)
 class Affine:
-    """`y[:, c] = scale[c] * x[:, c] + shift[c]`, both of shape `[C]` in float64."""
+    """`y[:, c] = scale[c] * x[:, c] + shift[c]`, both of shape `[C]` in float64.
+
+    `additive` says whether the operator has a shift at all, whatever its elements: whether a layer gets a bias
+    must not depend on them, or an untrained network would compile to other kernels than the trained one.
+    """
 
     scale: Array
     shift: Array
+    additive: bool
 
     @property
     def shifts(self) -> bool:
+        """Whether zero maps to anything but zero."""
         return bool(np.any(self.shift))
 
     @property
@@ -120,7 +126,7 @@ def affine_of(node: Node) -> tuple[Affine, Value] | str:
         gamma, beta, mean, var = (_float64(v) for v in constants)
         with np.errstate(all="ignore"):  # what is not finite is refused below
             scale = gamma / np.sqrt(var + norm.epsilon)
-            affine = Affine(scale, beta - mean * scale)
+            affine = Affine(scale, beta - mean * scale, True)
         return _finite(affine, node, _present(node.inputs[0]))
     return _affine_of_binary(node) if node.op in AFFINE else f"is {node.op.name}"
 
@@ -143,16 +149,16 @@ def _affine_of_binary(node: Node) -> tuple[Affine, Value] | str:
     c = np.broadcast_to(_float64(constant).reshape(-1), (x.type.shape[1],))
     one, zero = np.ones_like(c), np.zeros_like(c)
     if node.op is ADD:
-        affine = Affine(one, c)
+        affine = Affine(one, c, True)
     elif node.op is MUL:
-        affine = Affine(c, zero)
+        affine = Affine(c, zero, False)
     elif node.op is SUB:
-        affine = Affine(-one, c) if a.is_constant else Affine(one, -c)
+        affine = Affine(-one, c, True) if a.is_constant else Affine(one, -c, True)
     elif a.is_constant:
         return "divides by a value that is not constant"
     else:
         with np.errstate(divide="ignore", invalid="ignore"):
-            affine = Affine(1 / c, zero)
+            affine = Affine(1 / c, zero, False)
     return _finite(affine, node, x)
 
 
@@ -176,7 +182,7 @@ def fold_after(affine: Affine, layer: LinearLayer, absorbed: Node, edit: Editor)
         weight = edit.constant(weight, data, users)
     if bias is not None:
         bias = edit.constant(bias, _lazy(bias, lambda b: b * affine.scale + affine.shift), users)
-    elif affine.shifts:
+    elif affine.additive:
         array = affine.shift.astype(weight.type.dtype.numpy)
         bias = edit.new_constant(f"{layer.node.name}.bias", ArrayData(array))
     return layer.inputs(weight=weight, bias=bias)
@@ -201,7 +207,7 @@ def fold_before(affine: Affine, layer: LinearLayer, x: Value, absorbed: Node, ed
     weight = old
     if affine.scales:
         weight = edit.constant(old, _lazy(old, lambda w: w * for_filters(affine.scale)), users)
-    if affine.shifts:
+    if affine.additive:
         axes = tuple(range(1, old.type.rank))
 
         def offset() -> Array:

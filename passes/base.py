@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar
 
+from cnnir.errors import VerificationError
 from cnnir.ir import Graph
 
 
@@ -117,6 +118,8 @@ class Repeat(Pass):
         """The members, once a round; the caller stops when a round has changed nothing."""
         for _ in range(_MAX_ROUNDS):
             yield self.passes
+        names = ", ".join(p.name for p in self.passes)
+        raise VerificationError(f"The passes {names} still change something after {_MAX_ROUNDS} rounds.")
 
     def run(self, graph: Graph, report: Report) -> None:
         for members in self.rounds():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cnnir.ir import Operator
+from cnnir.ir import Node, Operator, Value
 from cnnir.passes.affine import LINEAR, Affine, LinearLayer, affine_of, fold_after, fold_before
 from cnnir.passes.editor import Editor
 from cnnir.passes.pattern import Anything, Apply, Match, Miss, Rule, match
@@ -23,7 +23,7 @@ class IntoLayerBefore(Rule):
     def roots(self) -> tuple[Operator[Any], ...]:
         return self._ops
 
-    def match(self, node: Any, edit: Editor) -> Match | Miss:
+    def match(self, node: Node, edit: Editor) -> Match | Miss:
         layer = Apply("layer", LINEAR)
         pattern = Apply("affine", (node.op,), (layer,))
         affine = affine_of(node)
@@ -59,7 +59,7 @@ class IntoLayerAfter(Rule):
     def roots(self) -> tuple[Operator[Any], ...]:
         return LINEAR
 
-    def match(self, node: Any, edit: Editor) -> Match | Miss:
+    def match(self, node: Node, edit: Editor) -> Match | Miss:
         producer = LinearLayer(node).x.producer
         if producer is not None and isinstance(reason := affine_of(producer), str):
             # Not one number a channel at all: nothing is missed here.
@@ -85,7 +85,7 @@ class IntoLayerAfter(Rule):
         return f"folded into '{layer.node.name}' after it"
 
 
-def _affine(found: Match) -> tuple[Affine, Any]:
+def _affine(found: Match) -> tuple[Affine, Value]:
     result = affine_of(found.nodes["affine"])
     assert not isinstance(result, str)
     return result

@@ -122,12 +122,16 @@ def _match_inputs(pattern: Apply, node: Node, found: Match, edit: Editor) -> Mat
 
 def _match_order(order: tuple[Pattern, ...], node: Node, found: Match, edit: Editor) -> Match | Miss:
     current = Match(found.root, dict(found.nodes), dict(found.values), list(found.interior))
+    reason: str | None = None
     for pattern, value in zip(order, node.inputs, strict=False):
         result = _match_value(pattern, value, node, current, edit)
         if isinstance(result, Miss):
-            return result
-        current = result
-    return current
+            # The other inputs are still looked at: how near the miss was depends on them.
+            reason = reason or result.reason
+            current = result.partial
+        else:
+            current = result
+    return current if reason is None else Miss(reason, current)
 
 
 def _match_value(pattern: Pattern, value: Value | None, reader: Node, found: Match, edit: Editor) -> Match | Miss:

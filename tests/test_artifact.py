@@ -40,7 +40,7 @@ MANIFEST = Manifest(
     execution=TvmExecution("lib.so", "weights.bin", 256),
     target="x86-avx2",
     batch=2,
-    pipeline=(PipelineStep("fold-batch-norm"), PipelineStep("svd-conv", {"rank": 4}, "approximate")),
+    pipeline=(PipelineStep("fold-batch-norm"), PipelineStep("svd-conv", "rank=4", "approximate")),
     preprocessing={"mean": [0.5, 0.25, 0.125], "size": 224},
     labels=("Eisbär", "'quoted'", "白熊"),
     weights_from="random, seed 0",

@@ -195,7 +195,9 @@ def _hard_sigmoid(w: _Writer, x: str, alpha: float, beta: float) -> str:
 
 
 def _hard_swish(w: _Writer, x: str, alpha: float, beta: float) -> str:
-    return f"{x} * {_hard_sigmoid(w, x, 1 / 6, 0.5)}"
+    # x + 3 is exact where the result is near zero.
+    ramp = w.at_most(w.let(w.at_least(w.let(f"{x} + {w.constant(3.0)}"), 0.0)), 6.0)
+    return f"{x} * ({ramp} * {w.constant(1 / 6)})"
 
 
 def _gelu(w: _Writer, x: str, alpha: float, beta: float) -> str:

@@ -71,7 +71,7 @@ def generate(graph: Graph, steps: Sequence[Step], plan: MemoryPlan) -> Generated
             return f"T.address_of(weights[{weights.add(operand)}])"
         root = plan.root(operand)
         if root in external:
-            origin = ", ".join("0" * len(shapes[external[root]]))
+            origin = ", ".join("0" * len(shapes[external[root]])) or "()"
             return f"T.address_of({external[root]}[{origin}])"
         return f"T.address_of(arena[{plan.offsets[root]}])"
 
@@ -80,9 +80,7 @@ def generate(graph: Graph, steps: Sequence[Step], plan: MemoryPlan) -> Generated
         pointers = ", ".join(pointer(operand) for operand in step.operands)
         name, units = names[step.kernel], step.kernel.units
         calls.append(f"  for t{i} in T.parallel(threads):")
-        calls.append(
-            f"   Module.{name}(t{i} * {units} // threads, (t{i} + 1) * {units} // threads, {pointers})"
-        )
+        calls.append(f"   Module.{name}(t{i} * {units} // threads, (t{i} + 1) * {units} // threads, {pointers})")
     parameters = [
         *(f"{name}: T.Buffer({shape}, 'float32')" for name, shape in shapes.items() if name.startswith("x")),
         f"weights: T.Buffer(({weights.size + ALIGNMENT},), 'float32')",

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from cnnir.errors import CnnirError
 from cnnir.ir import Graph, Node, Value, Window
 from cnnir.ops.shape import TRANSPOSE
+from cnnir.ops.unpool import MAX_UNPOOL
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +76,11 @@ def receptive_fields(graph: Graph) -> dict[str, ReceptiveField]:
         seen = [(v, fields[v]) for v in node.inputs if v is not None and v in fields]
         if not seen:
             continue
-        # Only the first input goes through the window (a residual joins behind it).
-        first = node.inputs[0]
+        # Only the first input goes through the window (a residual joins behind it), or all of a variadic port.
+        windowed = node.inputs if node.op.ports[-1].variadic or node.op is MAX_UNPOOL else node.inputs[:1]
         joined: list[tuple[Value, ReceptiveField]] = []
         for value, field in seen:
-            window = _window(node, sources) if value is first else None
+            window = _window(node, sources) if value in windowed else None
             joined.append((value, field if window is None else _through(window, field, value, node, image)))
         height = _join([(f.height, v.type.shape[-2] if v.type.rank >= 4 else 1) for v, f in joined], image[0])
         width = _join([(f.width, v.type.shape[-1] if v.type.rank >= 4 else 1) for v, f in joined], image[1])
@@ -110,18 +111,32 @@ def _window(node: Node, sources: dict[Value, tuple[int, int]]) -> Window | None:
 def _through(
     window: Window, field: ReceptiveField, value: Value, node: Node, image: tuple[int, int]
 ) -> ReceptiveField:
-    out = node.output.type.shape
+    out = node.outputs[0].type.shape
     axes = []
     for i, axis in enumerate((field.height, field.width)):
+        if window.upsample != (1, 1):
+            axes.append(_spread(window, axis, i, value.type.shape[i - 2], image[i]))
+            continue
         extent = (window.kernel[i] - 1) * window.dilation[i] + 1
         size = axis.size + (extent - 1) * axis.stride
         offset = axis.offset - window.pads[i] * axis.stride
         length = out[i - 2] if len(out) >= 4 else 1
-        if length == 1 and extent - window.pads[i] >= value.type.shape[i - 2]:
+        # A window over the whole axis: a global pool, or an operator that rearranges pixels.
+        if (length == 1 or window.pads[i] == 0) and extent - window.pads[i] >= value.type.shape[i - 2]:
             axes.append(_cut(offset, offset + size, image[i]))
         else:
             axes.append(AxisField(size, axis.stride * window.stride[i], offset))
     return ReceptiveField(*axes)
+
+
+def _spread(window: Window, axis: AxisField, i: int, length: int, image: int) -> AxisField:
+    """Through a transposed window: pixel o sees the input pixels from (o + pad - extent + 1) / upsample up to
+    (o + pad) / upsample, rounded inwards; the field is the smallest that shifts evenly and covers them all."""
+    extent = (window.kernel[i] - 1) * window.dilation[i] + 1
+    step, rest = divmod(axis.stride, window.upsample[i])
+    if rest:
+        return _cut(axis.offset, axis.offset + (length - 1) * axis.stride + axis.size, image)
+    return AxisField(axis.size + (extent - 1) * step, step, axis.offset + (window.pads[i] - extent + 1) * step)
 
 
 def _cut(begin: int, end: int, image: int) -> AxisField:

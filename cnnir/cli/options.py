@@ -13,23 +13,25 @@ Source = Annotated[
 ]
 Artifact = Annotated[Path, typer.Argument(help="A compiled artifact (.cnnmod).")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
-Passes = Annotated[
-    str | None,
-    typer.Option("--passes", help='A pipeline: "inference", or "fold-batch-norm,dce"; see `cnnir passes`.'),
-]
-Weights = Annotated[
-    Path | None, typer.Option("--weights", help="Trained weights: .safetensors, .npz or a PyTorch checkpoint.")
-]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of the initialisation where no weights are given.")]
-TargetName = Annotated[str, typer.Option("--target", help="See `cnnir targets`.")]
-Precision = Annotated[str, typer.Option("--precision", help="Arithmetic of the compiled code.")]
-Batch = Annotated[int, typer.Option("--batch", min=1, help="Images in one call of the compiled module.")]
+PASSES_HELP = "A pipeline: 'inference', or 'fold-batch-norm,dce'; see `cnnir passes`."
+WEIGHTS_HELP = "Trained weights: .safetensors, .npz or a PyTorch checkpoint."
+SEED_HELP = "Seed of the initialisation where no weights are given."
+TARGET_HELP = "See `cnnir targets`."
+PRECISION_HELP = "Arithmetic of the compiled code."
+BATCH_HELP = "Images in one call of the compiled module."
+Passes = Annotated[str, typer.Option("--passes", help=PASSES_HELP)]
+OptionalPasses = Annotated[str | None, typer.Option("--passes", help=PASSES_HELP)]
+Weights = Annotated[Path | None, typer.Option("--weights", help=WEIGHTS_HELP)]
+Seed = Annotated[int, typer.Option("--seed", min=0, help=SEED_HELP)]
+TargetName = Annotated[str, typer.Option("--target", help=TARGET_HELP)]
+Precision = Annotated[str, typer.Option("--precision", help=PRECISION_HELP)]
+Batch = Annotated[int, typer.Option("--batch", min=1, help=BATCH_HELP)]
 PreprocessName = Annotated[
     str | None,
     typer.Option("--preprocess", help="Preset torch, caffe, tf, lite or raw, or a JSON file."),
 ]
 ClassOffset = Annotated[
     int | None,
-    typer.Option("--class-offset", help="Outputs before class 0 (1 where the model has a background class)."),
+    typer.Option("--class-offset", min=0, help="Outputs before class 0 (1 where the model has a background class)."),
 ]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads; all cores by default.")]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from cnnir.cli.console import out, print_json, table
 from cnnir.cli.options import Json
 from cnnir.passes.pipeline import PIPELINES, options_of
-from cnnir.passes.registry import all_passes, summary
+from cnnir.passes.registry import passes as all_passes
+from cnnir.passes.registry import summary
 
 
 def passes(json: Json = False) -> None:
     """List the passes: contract, options with their defaults, source; and the named pipelines."""
-    known = list(all_passes())
+    known = all_passes()
     if json:
         print_json(
             {

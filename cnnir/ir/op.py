@@ -49,12 +49,17 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The spatial window that one output pixel sees (height, width each): for receptive-field arithmetic."""
+    """The spatial window that one output pixel sees (height, width each): for receptive-field arithmetic.
+
+    With an `upsample` above 1 the roles are turned: the window is what one input pixel reaches, `upsample` output
+    pixels further on for the next one (a transposed convolution).
+    """
 
     kernel: tuple[int, int]
     stride: tuple[int, int] = (1, 1)
     dilation: tuple[int, int] = (1, 1)
     pads: tuple[int, int] = (0, 0)
+    upsample: tuple[int, int] = (1, 1)
 
 
 A = TypeVar("A", bound=Attrs)

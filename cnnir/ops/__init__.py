@@ -4,6 +4,7 @@ from cnnir.ir.registry import operator, operators
 from cnnir.ops import (
     activation,
     conv,
+    conv_transpose,
     dense,
     elementwise,
     layout,
@@ -12,11 +13,13 @@ from cnnir.ops import (
     quantize,
     reduce,
     shape,
+    unpool,
 )
 
 __all__ = [
     "activation",
     "conv",
+    "conv_transpose",
     "dense",
     "elementwise",
     "layout",
@@ -27,4 +30,5 @@ __all__ = [
     "quantize",
     "reduce",
     "shape",
+    "unpool",
 ]

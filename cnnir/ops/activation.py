@@ -9,7 +9,6 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.special import erf, expit
 
 from cnnir.errors import ShapeError
 from cnnir.ir import Array, Attrs, Cost, Operator, Port, Sample, TensorType
@@ -54,17 +53,30 @@ class Activation:
         return bool(self(np.zeros(1))[0] == 0.0)
 
 
+def _expit(x: Array) -> Array:
+    # Imported when first needed: SciPy takes as long to load as the rest of the IR.
+    from scipy.special import expit
+
+    return np.asarray(expit(x))
+
+
+def _erf(x: Array) -> Array:
+    from scipy.special import erf
+
+    return np.asarray(erf(x))
+
+
 _FORMULAS: dict[ActivationKind, Callable[[Array, float, float], Array]] = {
     ActivationKind.RELU: lambda x, a, b: np.maximum(x, 0),
     ActivationKind.CLIP: lambda x, a, b: np.clip(x, a, b),
     ActivationKind.LEAKY_RELU: lambda x, a, b: np.where(x < 0, a * x, x),
     ActivationKind.ELU: lambda x, a, b: np.where(x < 0, a * np.expm1(np.minimum(x, 0)), x),
-    ActivationKind.SIGMOID: lambda x, a, b: expit(x),
+    ActivationKind.SIGMOID: lambda x, a, b: _expit(x),
     ActivationKind.TANH: lambda x, a, b: np.tanh(x),
     ActivationKind.HARD_SIGMOID: lambda x, a, b: np.clip(a * x + b, 0, 1),
     ActivationKind.HARD_SWISH: lambda x, a, b: x * np.clip(x / 6 + 0.5, 0, 1),
-    ActivationKind.SILU: lambda x, a, b: x * expit(x),
-    ActivationKind.GELU: lambda x, a, b: 0.5 * x * (1 + erf(x / math.sqrt(2))),
+    ActivationKind.SILU: lambda x, a, b: x * _expit(x),
+    ActivationKind.GELU: lambda x, a, b: 0.5 * x * (1 + _erf(x / math.sqrt(2))),
     ActivationKind.EXP: lambda x, a, b: np.exp(x),
     ActivationKind.SQRT: lambda x, a, b: np.sqrt(x),
     ActivationKind.NEG: lambda x, a, b: -x,

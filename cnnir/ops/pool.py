@@ -64,7 +64,7 @@ class AveragePoolAttrs(PoolAttrs):
     count_include_pad: bool = False
 
 
-def _taps(attrs: PoolAttrs, x: Array, fill: Any) -> Iterator[Array]:
+def window_taps(attrs: PoolAttrs, x: Array, fill: Any) -> Iterator[Array]:
     """For every element of the window: what the windows `[N, C, OH, OW]` have there, `fill` outside the image."""
     h, w = x.shape[2:]
     out = attrs.output((h, w))
@@ -119,7 +119,7 @@ _SHAPES_AND_ATTRS: tuple[tuple[tuple[int, ...], PoolAttrs], ...] = (
 
 
 class MaxPool(_Pool):
-    """ONNX `MaxPool` (its indices are not computed). Padding never wins; NaN does."""
+    """ONNX `MaxPool` (with its indices it is `cnnir.ops.unpool.MAX_POOL_INDICES`). Padding never wins; NaN does."""
 
     name = "MaxPool"
     attrs_type = PoolAttrs
@@ -127,7 +127,7 @@ class MaxPool(_Pool):
     def reference(self, attrs: PoolAttrs, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
         (x,) = inputs
         assert x is not None
-        return (_max_of(_taps(attrs, x, _lowest(x.dtype))),)
+        return (_max_of(window_taps(attrs, x, _lowest(x.dtype))),)
 
     def cost(self, attrs: PoolAttrs, inputs: Sequence[TensorType | None], outputs: Sequence[TensorType]) -> Cost:
         return Cost(flops=outputs[0].size * (attrs.kernel_size[0] * attrs.kernel_size[1] - 1))
@@ -147,7 +147,7 @@ class AveragePool(_Pool):
     def reference(self, attrs: AveragePoolAttrs, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
         (x,) = inputs
         assert x is not None
-        taps = _taps(attrs, x, 0)
+        taps = window_taps(attrs, x, 0)
         total = next(taps).copy()
         for tap in taps:
             total += tap

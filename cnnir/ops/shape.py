@@ -22,6 +22,7 @@ from cnnir.ops.axes import (
     same_dtype,
     shape_text,
     whole_plane,
+    window_along,
 )
 
 
@@ -257,6 +258,11 @@ class Concat(Operator[ConcatAttrs]):
 
     def reference(self, attrs: ConcatAttrs, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
         return (np.concatenate([x for x in inputs if x is not None], axis=attrs.axis),)
+
+    def window(self, attrs: ConcatAttrs, inputs: Sequence[TensorType | None]) -> Window | None:
+        # Joined along the height or width, a pixel's position no longer tells where it comes from.
+        largest = max((x for x in inputs if x is not None), key=lambda x: x.shape)
+        return window_along(largest, [normal_axis(attrs.axis, largest.rank, self.name)])
 
     def samples(self, rng: np.random.Generator) -> Iterator[Sample[ConcatAttrs]]:
         yield Sample(ConcatAttrs(), (_random(rng, 2, 16, 3, 4), _random(rng, 2, 32, 3, 4)))

@@ -4,7 +4,9 @@ Layers are values and `>>` pipes tensors through them; a layer object used twice
 their layers, so that parameters are called as in PyTorch's state_dicts.
 """
 
+from cnnir.frontends.dsl.adaptive import AdaptiveMaxPool
 from cnnir.frontends.dsl.architecture import Architecture, ModelInfo, architecture
+from cnnir.frontends.dsl.arguments import Padding, Size
 from cnnir.frontends.dsl.builder import Call, scope
 from cnnir.frontends.dsl.convolution import Conv, Dense, DepthwiseConv
 from cnnir.frontends.dsl.functions import add, concat, select, squeeze_excite
@@ -54,6 +56,7 @@ __all__ = [
     "ONES",
     "ZEROS",
     "AdaptiveAvgPool",
+    "AdaptiveMaxPool",
     "Architecture",
     "AvgPool",
     "BatchNorm",
@@ -84,12 +87,14 @@ __all__ = [
     "Outputs",
     "PReLU",
     "Pad",
+    "Padding",
     "Pipe",
     "ReLU",
     "ReLU6",
     "Reshape",
     "SiLU",
     "Sigmoid",
+    "Size",
     "Softmax",
     "Stack",
     "Tanh",

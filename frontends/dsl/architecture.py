@@ -20,7 +20,8 @@ Shape = tuple[int, ...]
 class ModelInfo:
     """What a catalogue says about one network.
 
-    `inputs` gives shapes without the batch; `labels` names the set of classes.
+    `inputs` gives shapes without the batch; `labels` names the set of classes; `baseline` the variant to whose
+    complexity the others of its architecture are compared, if there is one.
     """
 
     name: str
@@ -29,6 +30,7 @@ class ModelInfo:
     inputs: Mapping[str, Shape]
     labels: str
     doc: str
+    baseline: str = ""
 
     @property
     def input_shape(self) -> Shape:
@@ -50,6 +52,7 @@ class Architecture:
     paper: str = ""
     labels: str = ""
     output: str = "logits"
+    baseline: str = ""
     loc: Loc = field(default_factory=user_loc)
 
     def __call__(self, *args: object, **options: object) -> Outputs:
@@ -64,7 +67,9 @@ class Architecture:
         """One entry a variant."""
         doc = (inspect.getdoc(self.function) or "").partition("\n")[0]
         return [
-            ModelInfo(name, self.family, self.paper, self._inputs(variant.get("input")), self.labels, doc)
+            ModelInfo(
+                name, self.family, self.paper, self._inputs(variant.get("input")), self.labels, doc, self.baseline
+            )
             for name, variant in self.variants.items()
         ]
 
@@ -122,6 +127,7 @@ def architecture(
     paper: str = "",
     labels: str = "",
     output: str = "logits",
+    baseline: str = "",
 ) -> Callable[[Callable[..., Outputs]], Architecture]:
     """Makes a function from tensors to tensors an architecture.
 
@@ -134,6 +140,7 @@ def architecture(
         paper: where the architecture comes from.
         labels: the set of classes that the output scores ("imagenet", "cifar10", ...).
         output: the name of the output, where the function returns a single tensor.
+        baseline: the variant with whose complexity `cnnir models` compares the others'.
     """
     loc = user_loc()
     shapes = dict(input) if isinstance(input, Mapping) else {"input": input}
@@ -152,7 +159,7 @@ def architecture(
             )
         name = function.__name__
         table = {name: {}} if variants is None else variants
-        return Architecture(function, family or name, inputs, table, paper, labels, output, loc)
+        return Architecture(function, family or name, inputs, table, paper, labels, output, baseline, loc)
 
     return decorate
 

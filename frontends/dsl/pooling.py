@@ -18,6 +18,7 @@ from cnnir.ops.pool import (
     AveragePoolAttrs,
     PoolAttrs,
 )
+from cnnir.ops.shape import CONCAT, SLICE, ConcatAttrs, SliceAttrs
 from cnnir.ops.spatial import Pads, Pair
 
 _HINT = "Use a smaller window, more padding, or a larger input image."
@@ -90,10 +91,11 @@ class GlobalMaxPool(Layer):
 
 @dataclass(frozen=True, eq=False)
 class AdaptiveAvgPool(Layer):
-    """Mean over windows such that `size` (height, width) of them tile the image, whatever its size.
+    """Mean over windows such that `size` (height, width) of them cover the image, whatever its size.
 
-    An image that has this size already passes unchanged. One whose size is no multiple is refused: its windows
-    would overlap and differ in size.
+    Of n pixels, window i of m has those from floor(i n / m) up to ceil((i + 1) n / m), as in PyTorch: equal tiles
+    where m divides n, otherwise windows that overlap and differ in size, which takes a few nodes for each. An
+    image that has the size already passes unchanged.
     """
 
     size: Size
@@ -108,14 +110,25 @@ class AdaptiveAvgPool(Layer):
         if size == (1, 1):
             return call.emit(GLOBAL_AVERAGE_POOL, NoAttrs(), x)
         (h, w), (oh, ow) = x.size, size
-        if h % oh or w % ow:
-            raise CnnirError(
-                f"Expected an image whose height and width are multiples of {oh} and {ow}, got {x.value.type}.",
-                at=self.loc,
-                hints=["Choose an input size that leads to such an image, or a pooling of fixed windows."],
-            )
-        window = (h // oh, w // ow)
-        return call.emit(AVERAGE_POOL, AveragePoolAttrs(window, window), x)
+        if h % oh == 0 and w % ow == 0:
+            window = (h // oh, w // ow)
+            return call.emit(AVERAGE_POOL, AveragePoolAttrs(window, window), x)
+        return _adapt(call, _adapt(call, x, 2, oh), 3, ow)
+
+
+def _adapt(call: Call, x: Tensor, axis: int, count: int) -> Tensor:
+    """Means over `count` windows along one axis: a mean over a rectangle is that of its rows' means."""
+    n = x.shape[axis]
+    if n == count:
+        return x
+    bounds = [(i * n // count, -(-(i + 1) * n // count)) for i in range(count)]
+    means = []
+    for i, (start, stop) in enumerate(bounds):
+        part = "rows" if axis == 2 else "columns"
+        y = call.emit(SLICE, SliceAttrs((axis,), (start,), (stop,), (1,)), x, suffix=f"{part}{i}")
+        kernel = (stop - start, 1) if axis == 2 else (1, stop - start)
+        means.append(call.emit(AVERAGE_POOL, AveragePoolAttrs(kernel, kernel), y, suffix=f"{part}{i}.mean"))
+    return call.emit(CONCAT, ConcatAttrs(axis), *means, suffix="rows" if axis == 2 else "columns")
 
 
 def _check_window(layer: MaxPool | AvgPool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,9 +16,15 @@ from cnnir.ir import Graph, Loc, Node, Value
 
 @dataclass(frozen=True)
 class TrainingOnly:
-    """An output that inference drops, with everything that only it needs (an auxiliary head)."""
+    """An output that inference drops, with everything that only it needs (an auxiliary head).
 
-    tensor: Tensor
+    As a function it is not even built for inference, so that its windows need not fit small images.
+    """
+
+    tensor: Tensor | Callable[[], Tensor]
+
+    def built(self) -> TrainingOnly:
+        return self if isinstance(self.tensor, Tensor) else training_only(self.tensor())
 
 
 Output = Tensor | TrainingOnly
@@ -25,9 +32,9 @@ Outputs = Output | Sequence[Output] | Mapping[str, Output]
 """What an architecture's function returns."""
 
 
-def training_only(x: Tensor) -> TrainingOnly:
-    """Marks an output as used in training only."""
-    if not isinstance(x, Tensor):
+def training_only(x: Tensor | Callable[[], Tensor]) -> TrainingOnly:
+    """Marks an output as used in training only: a tensor, or a function without arguments that makes it then."""
+    if not isinstance(x, Tensor) and (isinstance(x, Pipe) or not callable(x)):
         raise not_a_tensor(x, "in 'training_only'")
     return TrainingOnly(x)
 
@@ -49,10 +56,13 @@ def trace(
     """
     builder = Builder(seed)
     loc = function_loc(function)
-    tensors = [builder.input(n, shape) for n, shape in inputs.items()]
+    images = [builder.input(n, shape) for n, shape in inputs.items()]
+    _check_arguments(function, images, options or {}, name, loc)
     with builder.active():
         try:
-            returned = function(*tensors, **(options or {}))
+            returned = function(*images, **(options or {}))
+            if training:
+                returned = _built(returned)
         except CnnirError:
             raise
         except Exception as error:
@@ -61,17 +71,40 @@ def trace(
                 raise
             raise CnnirError(f"{type(error).__name__}: {_sentence(error)}", at=place) from error
     outputs = _outputs(returned, output, name, loc)
-    needed = _needed(o.tensor if isinstance(o, TrainingOnly) else o for o in outputs.values())
-    _check_reach(builder, needed, outputs, name, loc)
-    kept = {n: o for n, o in outputs.items() if isinstance(o, Tensor)}
-    if training:
-        kept = {n: o.tensor if isinstance(o, TrainingOnly) else o for n, o in outputs.items()}
+    described = {n: o.tensor if isinstance(o, TrainingOnly) else o for n, o in outputs.items()}
+    tensors = {n: x for n, x in described.items() if isinstance(x, Tensor)}
+    _check_reach(builder, _needed(tensors.values()), tensors, name, loc)
+    kept = tensors if training else {n: o for n, o in outputs.items() if isinstance(o, Tensor)}
     if not kept:
         raise CnnirError(f"'{name}' has no output but training-only ones.", at=loc)
     graph = Graph(name, builder.inputs, {n: o.value for n, o in kept.items()}, builder.nodes)
     alive = _needed(kept.values())
     graph.erase([n for n in builder.nodes if n not in alive])
     return graph
+
+
+def _check_arguments(
+    function: Callable[..., Outputs], tensors: Sequence[Tensor], options: Mapping[str, object], name: str, loc: Loc
+) -> None:
+    try:
+        inspect.signature(function).bind(*tensors, **options)
+    except TypeError as error:
+        raise CnnirError(
+            f"'{name}' does not fit its {len(tensors)} inputs and its options: {error}.",
+            at=loc,
+            hints=["Its first arguments are the inputs; give every other one a default or an option."],
+        ) from None
+
+
+def _built(returned: Outputs) -> Outputs:
+    """With training-only outputs that are functions called; anything else, mistakes too, as it is."""
+    if isinstance(returned, TrainingOnly):
+        return returned.built()
+    if isinstance(returned, Mapping):
+        return {n: x.built() if isinstance(x, TrainingOnly) else x for n, x in returned.items()}
+    if isinstance(returned, list | tuple):
+        return [x.built() if isinstance(x, TrainingOnly) else x for x in returned]
+    return returned
 
 
 def _outputs(returned: object, output: str, name: str, loc: Loc) -> dict[str, Output]:
@@ -110,12 +143,11 @@ def _needed(tensors: Iterable[Tensor]) -> set[Node]:
     return found
 
 
-def _check_reach(builder: Builder, needed: set[Node], outputs: Mapping[str, Output], name: str, loc: Loc) -> None:
+def _check_reach(builder: Builder, needed: set[Node], outputs: Mapping[str, Tensor], name: str, loc: Loc) -> None:
     """Refuses a network with a part that leads nowhere: nearly always a forgotten assignment."""
     read = {v for node in needed for v in node.inputs if v is not None}
-    for key, o in outputs.items():
-        value = (o.tensor if isinstance(o, TrainingOnly) else o).value
-        if value.producer is None:
+    for key, x in outputs.items():
+        if x.value.producer is None:
             raise CnnirError(f"Output '{key}' of '{name}' is its input unchanged.", at=loc)
     for node in builder.nodes:
         if node not in needed and not any(v.uses for v in node.outputs):

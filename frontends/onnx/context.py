@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -225,6 +226,8 @@ class Call:
         """Adds a node; the one that gives the result has no suffix and so keeps the name from the file."""
         name = self.context.unique(f"{self.name}.{suffix}" if suffix else self.name)
         node = Node(op, attrs, inputs, name=name, loc=self.loc, origins=(self.name,))
+        if too_large(node.output.type.shape):
+            raise self.error(f"The result {node.output.type} of '{self.op}' is too large.")
         self.context.nodes.append(node)
         return node.output
 
@@ -240,6 +243,11 @@ class Call:
 Result = Entry | Sequence[Entry]
 Converter = Callable[[Call], Result]
 """Turns one node into nodes of the graph; returns its output, or as many as it defines."""
+
+
+def too_large(shape: Sequence[int]) -> bool:
+    """Whether a shape is that of a damaged file rather than of a network: 2^24 along one axis, 2^40 elements."""
+    return max(shape, default=0) > 1 << 24 or math.prod(abs(d) for d in shape) > 1 << 40
 
 
 def decimal(x: float) -> float:

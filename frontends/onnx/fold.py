@@ -58,8 +58,8 @@ def tensor_array(proto: Any, what: str, at: object) -> Array:
         array = np.asarray(numpy_helper.to_array(proto))
     except (ValueError, TypeError, KeyError, OverflowError, MemoryError, UnicodeDecodeError) as error:
         raise CnnirError(f"Cannot read {what}.", at=at, notes=[f"{error}."]) from None
-    if array.dtype.kind in "OSU":
-        raise CnnirError(f"Cannot use {what}: it holds strings.", at=at)
+    if array.dtype.kind in "OSUc":
+        raise CnnirError(f"Cannot use {what}: it holds strings or complex numbers.", at=at)
     return array
 
 
@@ -133,9 +133,16 @@ def _gather(call: Call, known: Known) -> Array:
 
 def _concat(call: Call, known: Known) -> Array:
     arrays = [k for k in known if k is not None]
-    if any(a.dtype == object for a in arrays):
-        arrays = [a.astype(object) for a in arrays]
-    return np.concatenate(arrays, axis=call.int_attr("axis", 0))
+    return np.concatenate(_alike(arrays), axis=call.int_attr("axis", 0))
+
+
+def _alike(arrays: list[Array]) -> list[Array]:
+    """Sizes that depend on the batch size may stand beside integers only."""
+    if all(a.dtype != object for a in arrays):
+        return arrays
+    if any(a.dtype.kind not in "iuO" for a in arrays):
+        raise TypeError("a size that depends on the batch size must stay an integer")
+    return [a.astype(object) for a in arrays]
 
 
 def slice_parameters(call: Call, rank: int) -> list[tuple[int, int, int, int]]:
@@ -237,7 +244,7 @@ def _where(call: Call, known: Known) -> Array:
     condition, x, y = known
     assert condition is not None and x is not None and y is not None
     _limited(call, np.broadcast_shapes(condition.shape, x.shape, y.shape))
-    return np.where(condition, x, y)
+    return np.where(condition, *_alike([x, y]))
 
 
 def _product(call: Call, known: Known) -> Array:

@@ -14,8 +14,9 @@ from onnx import inliner
 
 import cnnir.ops  # noqa: F401  # registers the operators
 from cnnir.errors import CnnirError, ShapeError
-from cnnir.frontends.onnx.context import Call, Context, Entry
+from cnnir.frontends.onnx.context import Call, Context, Entry, too_large
 from cnnir.frontends.onnx.fold import fold, tensor_array
+from cnnir.frontends.onnx.gelu import join_gelu
 from cnnir.frontends.onnx.table import CONSTANTS_ONLY, CONVERTERS, REFUSED, SUPPORTED
 from cnnir.ir import BATCH, Array, DType, Graph, TensorType, Value
 
@@ -65,18 +66,19 @@ def from_model(model: onnx.ModelProto, name: str, *, file: str = "") -> Graph:
         CnnirError: the model is no valid ONNX, or holds what is not supported.
     """
     file = file or name
+    _check_text(model, file)
     if len(model.functions):
         model = _inlined(model, file)
     graph = model.graph
     opset = _opset(model, file)
     if not graph.node or not graph.output:
         raise CnnirError("The model has no nodes or no outputs.", at=file, hints=["The file may be truncated."])
-    nodes = _live(graph)
+    weights = {t.name: t for t in graph.initializer}
+    reads = Counter(i for node in graph.node for i in node.input) + Counter(o.name for o in graph.output)
+    nodes = join_gelu(_live(graph), weights, reads)
     _refuse_unknown(nodes, opset, file)
     _check(model, file)
-    reads = Counter(i for node in graph.node for i in node.input) + Counter(o.name for o in graph.output)
     context = Context(file, opset, reads)
-    weights = {t.name for t in graph.initializer}
     inputs = [_input(context, i) for i in graph.input if i.name not in weights]
     for tensor in graph.initializer:
         context.entries[tensor.name] = tensor_array(tensor, f"the weights '{tensor.name}'", file)
@@ -98,6 +100,8 @@ def _convert(context: Context, proto: Any) -> None:
         if error.at is None:
             error.at = str(call.loc)
         raise
+    except MemoryError:
+        raise call.error(f"'{call.op}' needs more memory than there is.") from None
     if len(results) < sum(1 for o in proto.output if context.reads[o]):
         raise call.error(f"Only the first output of '{call.op}' is supported.")
     for output, entry in zip(proto.output, results, strict=False):
@@ -116,6 +120,22 @@ def _results(call: Call, folded: Array | None) -> Sequence[Entry]:
         )
     result = converter(call)
     return result if isinstance(result, Sequence) else [result]
+
+
+def _check_text(model: Any, file: str) -> None:
+    """Names must be text: protobuf hands out bytes where they are not UTF-8."""
+    graph = model.graph
+    names: list[Any] = [t.name for t in (*graph.initializer, *graph.input, *graph.output)]
+    names += [o.domain for o in model.opset_import]
+    names += [d.dim_param for i in graph.input for d in i.type.tensor_type.shape.dim]
+    for node in graph.node:
+        names += [node.name, node.op_type, node.domain, *node.input, *node.output]
+        names += [a.name for a in node.attribute]
+    broken = next((n for n in names if not isinstance(n, str)), None)
+    if broken is not None:
+        raise CnnirError(
+            f"The name {broken!r} is not text.", at=file, hints=["The file is damaged: export it again."]
+        )
 
 
 def _inlined(model: Any, file: str) -> Any:
@@ -196,11 +216,10 @@ def _times(names: Sequence[str]) -> str:
 def _check(model: Any, file: str) -> None:
     """ONNX's own checker on the model without the bytes of its weights, which it would only copy."""
     light = onnx.ModelProto()
-    for field in ("ir_version", "producer_name"):
-        setattr(light, field, getattr(model, field))
+    light.ir_version = model.ir_version
     light.opset_import.extend(model.opset_import)
     graph = light.graph
-    graph.name = model.graph.name or "graph"
+    graph.name = "graph"  # that of the file does not matter
     graph.node.extend(model.graph.node)
     graph.input.extend(model.graph.input)
     graph.output.extend(model.graph.output)
@@ -261,6 +280,8 @@ def _input(context: Context, proto: Any) -> Value:
                     f"`python -m onnxruntime.tools.make_dynamic_shape_fixed{fix} IN.onnx OUT.onnx`."
                 ],
             )
+    if too_large(shape):
+        raise CnnirError(f"Its shape {shape} is too large.", at=at, hints=["The file may be damaged."])
     value = Value(context.unique(proto.name), TensorType(dtype, tuple(shape)))
     context.entries[proto.name] = value
     return value

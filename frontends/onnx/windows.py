@@ -11,9 +11,19 @@ from cnnir.ops.conv import CONV, ConvAttrs
 from cnnir.ops.pool import AVERAGE_POOL, GLOBAL_AVERAGE_POOL, GLOBAL_MAX_POOL, MAX_POOL, AveragePoolAttrs, PoolAttrs
 from cnnir.ops.spatial import Pads, Pair
 
+LARGEST = 1 << 12
+"""The largest kernel, stride, dilation and pad: beyond is a damaged file, not a network."""
+
+
+def _window_ints(call: Call, name: str) -> tuple[int, ...] | None:
+    values = call.ints_attr(name)
+    if values is not None and max(values, default=0) > LARGEST:
+        raise call.error(f"Attribute '{name}' of '{call.op}': expected at most {LARGEST}, got {list(values)}.")
+    return values
+
 
 def _pair(call: Call, name: str, default: Pair) -> Pair:
-    values = call.ints_attr(name)
+    values = _window_ints(call, name)
     if values is None:
         return default
     if len(values) != 2:
@@ -38,7 +48,7 @@ def _pads(call: Call, x: TensorType, kernel: Pair, stride: Pair, dilation: Pair)
     `ceil(input / stride)`; an odd pad goes to the end for SAME_UPPER, to the beginning for SAME_LOWER)."""
     mode = call.string_attr("auto_pad", "NOTSET")
     if mode == "NOTSET":
-        pads = call.ints_attr("pads") or (0, 0, 0, 0)
+        pads = _window_ints(call, "pads") or (0, 0, 0, 0)
         if len(pads) != 4:
             raise call.error(f"Attribute 'pads' of '{call.op}': expected four integers, got {list(pads)}.")
         return pads[0], pads[1], pads[2], pads[3]

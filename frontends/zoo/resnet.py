@@ -1,10 +1,15 @@
 """Residual networks (He et al. 2016), 18 to 152 layers, in the four variants a to d."""
 
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from cnnir.errors import UnknownNameError
 from cnnir.frontends.dsl import (
     ONES,
     ZEROS,
     AvgPool,
     BatchNorm,
+    Block,
     Conv,
     Dense,
     Flatten,
@@ -78,6 +83,17 @@ def stem(variant: str) -> Pipe:
     )  # fmt: skip
 
 
+def network(
+    image: Tensor, residual: Callable[[int, int], Block], repeats: Sequence[int], variant: str, classes: int
+) -> Tensor:
+    """The stem, four stages of blocks `residual(width, stride)`, each narrower in pixels and twice as wide in
+    channels as the one before, and the classifier."""
+    x = image >> stem(variant) >> BatchNorm(name="bn1") >> ReLU() >> MaxPool(3, stride=2, padding=1)
+    for i, (width, n) in enumerate(zip((64, 128, 256, 512), repeats, strict=True), 1):
+        x >>= Stack(f"layer{i}", residual(width, 1 if i == 1 else 2), repeat(n - 1, residual, width, 1))
+    return x >> GlobalAvgPool() >> Flatten() >> Dense(classes, name="fc")
+
+
 DEPTHS = {
     18: (basic, (2, 2, 2, 2)),
     34: (basic, (3, 4, 6, 3)),
@@ -85,6 +101,8 @@ DEPTHS = {
     101: (bottleneck, (3, 4, 23, 3)),
     152: (bottleneck, (3, 8, 36, 3)),
 }
+
+VARIANTS = ("a", "b", "c", "d")
 
 
 @architecture(
@@ -96,7 +114,7 @@ DEPTHS = {
     variants={
         f"resnet{depth}{variant}": {"depth": depth, "variant": variant or "b"}
         for depth in DEPTHS
-        for variant in ("", "a", "b", "c", "d")
+        for variant in ("", *VARIANTS)
     },
 )
 def resnet(
@@ -106,12 +124,7 @@ def resnet(
 
     `zero_init_last` starts every block as the identity (its last gamma is zero), which helps training.
     """
+    if depth not in DEPTHS or variant not in VARIANTS:
+        raise UnknownNameError("ResNet", f"{depth}{variant}", [f"{d}{v}" for d in DEPTHS for v in VARIANTS])
     residual, repeats = DEPTHS[depth]
-    x = image >> stem(variant) >> BatchNorm(name="bn1") >> ReLU() >> MaxPool(3, stride=2, padding=1)
-    for i, (width, n) in enumerate(zip((64, 128, 256, 512), repeats, strict=True), 1):
-        x >>= Stack(
-            f"layer{i}",
-            residual(width, 1 if i == 1 else 2, variant, zero_init_last),
-            repeat(n - 1, residual, width, 1, variant, zero_init_last),
-        )
-    return x >> GlobalAvgPool() >> Flatten() >> Dense(classes, name="fc")
+    return network(image, partial(residual, variant=variant, zero_last=zero_init_last), repeats, variant, classes)

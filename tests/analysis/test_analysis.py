@@ -209,6 +209,18 @@ def test_channel_shuffle_and_slices_keep_pixels_apart() -> None:
     assert (fields[y.name].size, fields[y.name].stride, fields[y.name].offset) == ((3, 3), (2, 1), (1, 1))
 
 
+def test_rearranged_pixels_may_come_from_anywhere() -> None:
+    b = Builder(4, 6, 8)
+    x = b.conv(b.input, 4, 3, pad=1)
+    nhwc = b.add(shape.TRANSPOSE, shape.TransposeAttrs((0, 2, 3, 1)), x)
+    back = b.add(RELU, NoAttrs(), b.add(shape.TRANSPOSE, shape.TransposeAttrs((0, 3, 1, 2)), nhwc))
+    tall = b.add(shape.CONCAT, shape.ConcatAttrs(2), x, x)
+    fields = receptive_fields(b.graph(back, tall))
+    for value in (nhwc, back):
+        assert (fields[value.name].size, fields[value.name].stride) == ((6, 8), (0, 0))
+    assert (fields[tall.name].size, fields[tall.name].stride) == ((6, 3), (0, 1))
+
+
 def test_images_of_keras_models_are_transposed_first() -> None:
     b = Builder(20, 30, 3)
     x = b.add(shape.TRANSPOSE, shape.TransposeAttrs((0, 3, 1, 2)), b.input)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cnnir.backends import reference
+from cnnir.errors import CnnirError
 from cnnir.frontends.dsl import (
     ZEROS,
     AdaptiveAvgPool,
@@ -241,6 +242,9 @@ def test_pooling_conventions_against_torch() -> None:
         (AdaptiveAvgPool(5), torch.nn.AdaptiveAvgPool2d(5)),
         (AdaptiveAvgPool((3, 1)), torch.nn.AdaptiveAvgPool2d((3, 1))),
         (AdaptiveAvgPool(1), torch.nn.AdaptiveAvgPool2d(1)),
+        (AdaptiveAvgPool(4), torch.nn.AdaptiveAvgPool2d(4)),
+        (AdaptiveAvgPool((15, 7)), torch.nn.AdaptiveAvgPool2d((15, 7))),
+        (AdaptiveAvgPool((20, 5)), torch.nn.AdaptiveAvgPool2d((20, 5))),
     ]  # fmt: skip
     for layer, module in cases:
         if module is None:
@@ -311,6 +315,19 @@ def test_training_only_outputs_are_dropped_with_their_weights() -> None:
     graph = graph_of(heads)
     assert list(graph.outputs) == ["scores"]
     assert list(constants(graph)) == ["stem.weight", "stem.bias", "fc.weight", "fc.bias"]
+
+
+def test_a_training_only_function_is_called_in_training_only() -> None:
+    def net(x: Tensor) -> tuple[Tensor, object]:
+        y = x >> Conv(4, 3, name="stem")
+        return y >> GlobalAvgPool(), training_only(lambda: y >> Conv(1, 15, name="head"))
+
+    assert list(graph_of(net, (3, 8, 8)).outputs) == ["logits"]
+    graph = graph_of(net, (3, 17, 17), training=True)
+    assert list(graph.outputs) == ["logits", "logits_1"]
+    assert graph.outputs["logits_1"].type.shape == (-1, 1, 1, 1)
+    with pytest.raises(CnnirError, match="The window does not fit"):
+        graph_of(net, (3, 8, 8), training=True)
 
 
 def test_training_keeps_all_outputs() -> None:

@@ -215,6 +215,10 @@ def test_only_training_outputs() -> None:
     assert "no output but training-only ones" in mistake(lambda x: training_only(x >> ReLU())).message
 
 
+def test_training_only_of_a_layer() -> None:
+    assert "Expected a tensor in 'training_only'" in mistake(lambda x: (x >> ReLU(), training_only(ReLU()))).message
+
+
 def test_an_unused_result() -> None:
     def net(x: Tensor) -> Tensor:
         x >> Conv(3, 3)  # here
@@ -283,7 +287,7 @@ INSIDE: list[tuple[Callable[[Tensor], object], str]] = [
     (lambda x: x >> Dense(3), "Expected rows (N, K) as the input of 'Dense', got f32[N,64,8,8]. Put 'Flatten()'"),
     (lambda x: x >> Flatten() >> Conv(3, 3), "Expected an image (N, C, H, W) as the input of 'Conv', got "),
     (lambda x: x >> Flatten() >> MaxPool(3), "Expected an image (N, C, H, W) as the input of 'MaxPool'"),
-    (lambda x: x >> AdaptiveAvgPool(3), "Expected an image whose height and width are multiples of 3 and 3, got"),
+    (lambda x: x >> Flatten() >> AdaptiveAvgPool(3), "Expected an image (N, C, H, W), got f32[N,4096]."),
     (lambda x: not x, "A tensor has no elements while the network is being described"),
     (lambda x: list(x), "A tensor cannot be iterated over. Slice it: 'x[:, 0:3]'."),
     (lambda x: 1 / 0, "ZeroDivisionError: division by zero."),

@@ -29,7 +29,8 @@ class Width:
 @architecture(input=(3, 16, 16), paper="none", labels="digits")
 def tinynet(x: Tensor, classes: int = 10) -> Tensor:
     """A tiny network."""
-    return x >> Conv(Width().value, 3, name="conv") >> ReLU() >> GlobalAvgPool() >> Flatten() >> Dense(classes, name="fc")
+    x = x >> Conv(Width().value, 3, name="conv") >> ReLU()
+    return x >> GlobalAvgPool() >> Flatten() >> Dense(classes, name="fc")
 
 
 def plain(x):
@@ -125,7 +126,7 @@ MISTAKES = [
     ("def g(x):\n    return x\n", "Unknown function 'f'. Known: g."),
     ("f = 3\n", "'f' is neither an '@architecture' nor a function. It is 3."),
     ("def f(x):\n    pass\n", "mynet.py:1: 'f' returned nothing, expected a tensor."),
-    ("def f(x, y):\n    return x\n", "f() missing 1 required positional argument: 'y'"),
+    ("def f(x, y):\n    return x\n", "mynet.py:1: 'f' does not fit its 1 inputs and its options: missing"),
 ]
 
 

@@ -232,6 +232,13 @@ class _Draft:
         op = self.pick(elementwise.ADD, elementwise.ADD, elementwise.MUL, elementwise.MAX)
         self.add(op, elementwise.BinaryAttrs(), a, self.pick(*fits))
 
+    def block(self) -> None:
+        x = self.value()
+        c, k = x.type.shape[1], self.pick((1, 1), (3, 3))
+        pads = (k[0] // 2,) * 4
+        y = self.add(conv.CONV, conv.ConvAttrs(k, pads=pads), x, self.weight(c, c, *k), None, None)
+        self.add(elementwise.ADD, elementwise.BinaryAttrs(), *self.pick((x, y), (y, x), (y, y)))
+
     def pools(self) -> None:
         x = self.value()
         k, pads = self.sizes(x)
@@ -295,6 +302,7 @@ def _networks(draw: Any) -> Graph:
     steps = [
         *(draft.conv, draft.conv, draft.conv, draft.batch_norm, draft.batch_norm, draft.activate, draft.affine),
         *(draft.affine, draft.combine, draft.pools, draft.pad, draft.move, draft.head, draft.constants, draft.twin),
+        *(draft.block, draft.block),
     ]
     for i in draw(st.lists(st.integers(0, len(steps) - 1), min_size=1, max_size=14)):
         steps[i]()

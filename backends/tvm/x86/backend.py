@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cnnir.backends.product import Product
 from cnnir.backends.tvm.build import build_module
@@ -38,15 +40,16 @@ def target_passes(isa: Isa) -> tuple[Pass, ...]:
 
     Constants are folded because kernels take activations from memory and weights packed, nothing in between.
     """
-    return (ConstantFolding(), AssignLayout(isa.lanes))
+    return (ConstantFolding(dequantize=True), AssignLayout(isa.lanes))
 
 
 def check_supported(graph: Graph) -> None:
     """Refuses, before any work is done, a graph with operators or element types that this backend lacks."""
-    for value in graph.inputs:
+    named = {v.name: v for v in graph.inputs} | graph.outputs
+    for name, value in named.items():
         if value.type.dtype is not DType.F32:
             raise CnnirError(
-                f"The x86 backend takes float32 inputs, got '{value.name}' of type {value.type}.",
+                f"The x86 backend has float32 inputs and outputs only, '{name}' is of type {value.type}.",
                 hints=["Target 'onnx' may be able to: `--target onnx`."],
             )
     missing = [node for node in graph.nodes if node.op.name not in SUPPORT]
@@ -65,7 +68,9 @@ def lower(graph: Graph, isa: Isa) -> list[Lowered]:
     return separate_outputs(graph, lowered, isa)
 
 
-def compile_graph(graph: Graph, isa: Isa, *, cache: Cache | None = None, progress: Progress | None = None) -> Product:
+def compile_graph(
+    graph: Graph, isa: Isa, *, cache: Cache | None = None, progress: Progress | None = None
+) -> Product:
     """Compiles a static graph that has been through `target_passes`.
 
     With a cache, code whose source is unchanged is not compiled again; weights never are part of the key.
@@ -85,7 +90,7 @@ def compile_graph(graph: Graph, isa: Isa, *, cache: Cache | None = None, progres
         if cache:
             cache.put(key, library)
     execution = TvmExecution(LIBRARY, WEIGHTS, max(plan.size, 16) * 4, ENTRY)
-    members = {LIBRARY: library, WEIGHTS: generated.weights}
+    members: dict[str, bytes | NDArray[Any]] = {LIBRARY: library, WEIGHTS: generated.weights}
     return Product(execution, members, describe(generated, plan, lowered))
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from cnnir.backends.tvm.x86.lowering.context import LayoutRule
+from cnnir.backends.tvm.x86.lowering.upsample import transposed_halo
 from cnnir.backends.tvm.x86.support import rule_of
 from cnnir.ir import PLAIN, Graph, Layout, Node, Value
 from cnnir.ir.types import Halo
@@ -109,10 +110,11 @@ def _halos(graph: Graph, blocked: dict[Value, Layout]) -> dict[Value, Halo]:
     for node in graph.nodes:
         attrs = CONV.of(node)
         value = node.inputs[0] if node.inputs else None
-        if attrs is None or value is None or blocked.get(value, PLAIN).is_plain:
+        needed = transposed_halo(node) if attrs is None else attrs.pads
+        if needed is None or value is None or blocked.get(value, PLAIN).is_plain:
             continue
         now = halos.get(value, (0, 0, 0, 0))
-        top, left, bottom, right = (max(a, b) for a, b in zip(now, attrs.pads, strict=True))
+        top, left, bottom, right = (max(a, b) for a, b in zip(now, needed, strict=True))
         halos[value] = (top, left, bottom, right)
     return halos
 
@@ -130,5 +132,3 @@ class _Names:
             name = f"{base}_{i}"
         self._taken.add(name)
         return name
-
-

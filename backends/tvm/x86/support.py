@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cnnir.backends.tvm.x86.kernels.formula import Combine
-from cnnir.backends.tvm.x86.lowering import arrays, elementwise, layers
+from cnnir.backends.tvm.x86.lowering import arrays, elementwise, layers, upsample
 from cnnir.backends.tvm.x86.lowering.context import LayoutRule, Support, always
 from cnnir.ir import Node
 from cnnir.ir.registry import operators
@@ -25,6 +25,9 @@ _BINARY = {
 
 SUPPORT: dict[str, Support] = {
     "Conv": Support(_BLOCKED, layers.lower_conv),
+    "ConvTranspose": Support(_BLOCKED, upsample.lower_conv_transpose),
+    "MaxPoolIndices": Support(_BLOCKED, upsample.lower_pool_indices),
+    "MaxUnpool": Support(_BLOCKED, upsample.lower_unpool),
     "Gemm": Support(_PLAIN, layers.lower_dense),
     "MaxPool": Support(_BLOCKED, layers.lower_pool),
     "AveragePool": Support(_BLOCKED, layers.lower_pool),
@@ -50,7 +53,11 @@ SUPPORT: dict[str, Support] = {
     "ReduceSum": Support(_PLAIN, arrays.lower_reduce),
     "ReduceMax": Support(_PLAIN, arrays.lower_reduce),
     **{name: Support(elementwise.rule, elementwise.lower_binary(c)) for name, c in _BINARY.items()},
-    **{o.name: Support(elementwise.rule, elementwise.lower_unary) for o in operators() if isinstance(o, UnaryOperator)},
+    **{
+        o.name: Support(elementwise.rule, elementwise.lower_unary)
+        for o in operators()
+        if isinstance(o, UnaryOperator)
+    },
 }
 
 
@@ -58,4 +65,3 @@ def rule_of(node: Node) -> LayoutRule:
     """The order in which the node works; plain for operators that are not supported, which lowering refuses."""
     support = SUPPORT.get(node.op.name)
     return support.rule(node) if support else LayoutRule.PLAIN
-

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,15 @@ import numpy as np
 import pytest
 
 from cnnir.backends.tvm.build import build_module
-from cnnir.backends.tvm.kernel import Kernel
+from cnnir.backends.tvm.kernel import ImageBuffer, Kernel
 from cnnir.backends.tvm.x86.isa import ISAS, Isa
 from cnnir.ir import Array
+from cnnir.ir.packing import to_physical
+from cnnir.ops.activation import ActivationKind
+from cnnir.ops.conv import CONV, ConvAttrs
+
+# TVM's default is half the cores; two threads must really be two. Read when TVM starts its first thread.
+os.environ.setdefault("TVM_NUM_THREADS", "2")
 
 ALIGNMENT = 64
 GUARD = 512  # bytes before and behind every buffer
@@ -120,3 +128,70 @@ def isa(request: pytest.FixtureRequest) -> Isa:
     if missing := set(request.param.features) - cpu_features():
         pytest.skip(f"this CPU lacks {', '.join(sorted(missing))}")
     return request.param
+
+
+U = 2.0**-24
+"""Unit roundoff of float32."""
+
+ACTIVATION_ULPS = 8
+"""Largest error that `cnnir.backends.tvm.activation` promises for an exact argument."""
+
+
+def convolution_bound(attrs: ConvAttrs, operands: Sequence[Array | None]) -> tuple[Array, Array]:
+    """The float64 result of a convolution (x, weight, bias, residual), and how far float32 may be from it.
+
+    A sum of n rounded products, bias and residual included, in any order: |error| <= g(n) * sum |terms| with
+    g(n) = n u / (1 - n u) (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1), here with
+    n = C/groups * KH * KW + 2. The activation carries that interval over, and adds its own rounding.
+    """
+    exact = [None if a is None else a.astype(np.float64) for a in operands]
+    linear = replace(attrs, activation=None)
+    (value,) = CONV.reference(linear, exact)
+    (terms,) = CONV.reference(linear, [None if a is None else np.abs(a) for a in exact])
+    assert exact[1] is not None
+    n = math.prod(exact[1].shape[1:]) + 2
+    error = n * U / (1 - n * U) * terms
+    if attrs.activation is None:
+        return value, error
+    act = attrs.activation
+    result = act(value)
+    # The ends bound a monotone function; the others have slopes of at most 1.2 and stationary points.
+    ends = np.maximum(np.abs(act(value + error) - result), np.abs(act(value - error) - result))
+    flat = act.kind in (ActivationKind.GELU, ActivationKind.SILU, ActivationKind.HARD_SWISH)
+    return result, np.maximum(ends, 1.2 * error * flat) + 2 * ACTIVATION_ULPS * U * np.abs(result)
+
+
+@pytest.fixture(scope="session")
+def bound() -> Callable[[ConvAttrs, Sequence[Array | None]], tuple[Array, Array]]:
+    return convolution_bound
+
+
+@pytest.fixture(scope="session")
+def poisoned() -> Callable[[Array, ImageBuffer], Array]:
+    """Lays an NCHW array out as a buffer says, NaN in the halo and 33 in padded channels: neither may matter."""
+
+    def lay_out(array: Array, image: ImageBuffer) -> Array:
+        physical = to_physical(array, image.type.layout)
+        if image.block > 1:
+            top, left, _, _ = image.halo
+            inside = np.zeros(physical.shape, bool)
+            inside[:, :, top : top + image.height, left : left + image.width] = True
+            physical[~inside] = math.nan
+            if padding := -image.channels % image.block:
+                physical[:, -1, top : top + image.height, left : left + image.width, -padding:] = 33
+        return physical
+
+    return lay_out
+
+
+@pytest.fixture(scope="session")
+def run_split(run_kernel: KernelRunner) -> Callable[[Kernel, Mapping[str, Array], Isa], Array]:
+    """Runs a kernel that writes `y` alone with its units in 1, 2 and 5 parts; asserts equal bits, returns `y`."""
+
+    def run(kernel: Kernel, arrays: Mapping[str, Array], isa: Isa) -> Array:
+        first, *others = (run_kernel(kernel, arrays, isa, threads)["y"] for threads in (1, 2, 5))
+        for other in others:
+            np.testing.assert_array_equal(first.view(np.uint32), other.view(np.uint32))
+        return first
+
+    return run

@@ -9,6 +9,8 @@ import onnx
 import pytest
 from onnx.helper import make_node
 
+from cnnir.backends import reference
+from cnnir.errors import CnnirError
 from cnnir.frontends.onnx import CONSTANTS_ONLY, SUPPORTED, from_model
 from cnnir.ir import BATCH
 
@@ -31,14 +33,14 @@ F32 = np.float32
 CASES: dict[str, tuple[list[Any], tuple[Any, ...], dict[str, Any], int]] = {
     "conv, kernel from the weight": ([make_node("Conv", ["x", "w", "b"], ["y"])], IMAGE, CONV_WEIGHTS, 13),
     **{
-        f"conv {mode} stride {stride} dilation {dilation}": (
-            [make_node("Conv", ["x", "w"], ["y"], auto_pad=mode, strides=stride, dilations=dilation)],
+        f"conv {mode} stride {stride}": (
+            [make_node("Conv", ["x", "w"], ["y"], auto_pad=mode, strides=stride)],
             IMAGE,
             {"w": _w(3, 4, 4, 3)},
             11,
         )
         for mode in ("SAME_UPPER", "SAME_LOWER", "VALID")
-        for stride, dilation in (([1, 1], [1, 1]), ([2, 3], [1, 1]), ([1, 1], [2, 1]))
+        for stride in ([1, 1], [2, 3])
     },
     "conv, groups": (
         [make_node("Conv", ["x", "w"], ["y"], group=2, pads=[0, 1, 2, 3])],
@@ -367,6 +369,63 @@ def test_every_operator_is_tried() -> None:
     # `Swish` is newer than what ONNX Runtime executes.
     assert set(SUPPORTED) - tried == {"Swish"}
     assert {"Shape", "Size", "Constant", "Expand", "ReduceProd"} <= set(CONSTANTS_ONLY) & tried
+
+
+def test_same_padding_of_a_dilated_convolution(model: Any) -> None:
+    """ONNX Runtime does not execute it; PyTorch's `padding="same"` is the same rule at stride 1."""
+    torch = pytest.importorskip("torch")
+    x, w = _w(2, 4, 9, 8), _w(3, 4, 3, 3)
+    node = make_node("Conv", ["x", "w"], ["y"], auto_pad="SAME_UPPER", dilations=[2, 3])
+    graph = from_model(model([node], {"x": IMAGE}, weights={"w": w}), "test")
+    expected = torch.nn.functional.conv2d(
+        *(torch.from_numpy(a.astype(np.float64)) for a in (x, w)), padding="same", dilation=(2, 3)
+    )
+    np.testing.assert_allclose(reference.run(graph, {"x": x})["y"], expected.numpy(), rtol=1e-10, atol=1e-12)
+
+
+GELU = {"root": F32(np.sqrt(2)), "reciprocal": F32(1 / np.sqrt(2)), "one": F32(1), "half": F32(0.5)}
+GELU_FORMS = {
+    "halved last": [
+        make_node("Div", ["x", "root"], ["d"]),
+        make_node("Erf", ["d"], ["e"], name="gelu"),
+        make_node("Add", ["e", "one"], ["a"]),
+        make_node("Mul", ["x", "a"], ["m"]),
+        make_node("Mul", ["m", "half"], ["y"]),
+    ],
+    "halved first": [
+        make_node("Mul", ["reciprocal", "x"], ["d"]),
+        make_node("Erf", ["d"], ["e"], name="gelu"),
+        make_node("Add", ["one", "e"], ["a"]),
+        make_node("Mul", ["half", "x"], ["h"]),
+        make_node("Mul", ["h", "a"], ["y"]),
+    ],
+    "halved between": [
+        make_node("Div", ["x", "root"], ["d"]),
+        make_node("Erf", ["d"], ["e"], name="gelu"),
+        make_node("Add", ["e", "one"], ["a"]),
+        make_node("Mul", ["half", "a"], ["m"]),
+        make_node("Mul", ["m", "x"], ["y"]),
+    ],
+}
+
+
+@pytest.mark.parametrize("form", GELU_FORMS)
+def test_gelu_spelt_out(form: str, model: Any, agrees: Any) -> None:
+    graph = agrees(model(GELU_FORMS[form], {"x": IMAGE}, weights=GELU, opset=13))
+    assert [(n.op.name, n.name) for n in graph.nodes] == [("Gelu", "gelu")]
+
+
+@pytest.mark.parametrize("form", GELU_FORMS)
+@pytest.mark.parametrize("change", [{"half": F32(0.49)}, {"one": F32(2)}, {"root": F32(2), "reciprocal": F32(2)}])
+def test_what_only_looks_like_gelu_is_not_joined(form: str, change: Any, model: Any) -> None:
+    with pytest.raises(CnnirError, match="'Erf'"):
+        from_model(model(GELU_FORMS[form], {"x": IMAGE}, weights={**GELU, **change}), "test")
+
+
+@pytest.mark.parametrize("inner", ["d", "e", "a", "m"])
+def test_gelu_with_an_inner_tensor_read_elsewhere_is_not_joined(inner: str, model: Any) -> None:
+    with pytest.raises(CnnirError, match="'Erf'"):
+        from_model(model(GELU_FORMS["halved last"], {"x": IMAGE}, ("y", inner), GELU), "test")
 
 
 def test_matmul_and_add_are_one_layer(model: Any, agrees: Any) -> None:

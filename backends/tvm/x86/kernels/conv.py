@@ -26,7 +26,7 @@ from cnnir.ir import DType
 from cnnir.ops.activation import Activation
 from cnnir.ops.spatial import NO_PADS, Pads, Pair
 
-_ALIGNED_INDEX_LIMIT = 2**31
+_INDEX_LIMIT = 2**31
 
 
 class UnitOrder(Enum):
@@ -63,6 +63,15 @@ class Grouping:
     in_channels: int
     in_blocks: int
     out_blocks: int
+
+    @classmethod
+    def of(cls, x: ImageBuffer, y: ImageBuffer, groups: int) -> Grouping:
+        for merged in range(1, groups):
+            if groups % merged == 0:
+                c, o = merged * x.channels // groups, merged * y.channels // groups
+                if c % x.block == 0 and o % y.block == 0:
+                    return cls(groups // merged, c, c // x.block, o // y.block)
+        return cls(1, x.channels, x.blocks, y.blocks)
 
 
 @dataclass(frozen=True)
@@ -101,20 +110,14 @@ class ConvKernel(Kernel):
             raise ValueError(f"{tile} does not fit {self.grouping.out_blocks} channel blocks a group")
         if any(n % tile.unroll for n in self._channel_steps()):
             raise ValueError(f"cannot unroll {tile.unroll} of {self._channel_steps()} input channels")
-        if max(a.size for a in self.arguments) >= _ALIGNED_INDEX_LIMIT:
+        if max(a.size for a in self.arguments) >= _INDEX_LIMIT:
             raise ValueError("a buffer of 2^31 elements or more cannot be indexed")
 
     # -- geometry
 
     @property
     def grouping(self) -> Grouping:
-        x, y = self.input, self.output
-        for merged in range(1, self.groups):
-            if self.groups % merged == 0:
-                c, o = merged * x.channels // self.groups, merged * y.channels // self.groups
-                if c % x.block == 0 and o % y.block == 0:
-                    return Grouping(self.groups // merged, c, c // x.block, o // y.block)
-        return Grouping(1, x.channels, x.blocks, y.blocks)
+        return Grouping.of(self.input, self.output, self.groups)
 
     @property
     def is_flat(self) -> bool:

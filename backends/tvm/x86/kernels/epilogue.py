@@ -20,7 +20,7 @@ class Statements:
 
 @dataclass(frozen=True, slots=True)
 class Border:
-    """A run of halo pixels, written where `condition` holds: pixel `i` of `count` starts at `index` in its plane."""
+    """A run of halo pixels, written where `condition` holds: the i-th of `count` starts at `index` in its plane."""
 
     condition: str
     count: str

@@ -95,6 +95,7 @@ class Pool(Kernel):
             "tiles": tiles,
             "others": y.width - tiles * tile,
             "unrolled": self.kernel_size[1] <= _UNROLLED,
+            "paired": self.kind is PoolKind.MAX and 2 <= self.kernel_size[1] <= _UNROLLED,
         }
 
 

@@ -69,6 +69,11 @@ class Vector:
         """The greater one, NaN if either is; `value` must be a name. `T.max(a, b)` gives `b` when one is NaN."""
         return f"T.Select(T.isnan({value}), {value}, T.max({value}, {accumulator}))"
 
+    def maximum_of_two(self, accumulator: str, a: str, b: str) -> str:
+        """The greatest of `accumulator` and two names, NaN if one is: one test for NaN serves both."""
+        greatest = f"T.max(T.max({a}, {b}), {accumulator})"
+        return f"T.Select(T.Or(T.isnan({a}), T.isnan({b})), {self.number(math.nan)}, {greatest})"
+
     def minimum(self, accumulator: str, value: str) -> str:
         """The smaller one, NaN if either is; `value` must be a name."""
         return f"T.Select(T.isnan({value}), {value}, T.min({value}, {accumulator}))"

@@ -13,8 +13,11 @@ from cnnir.backends.tvm.x86.kernels.reduce import Reduce, ReduceKind
 from cnnir.backends.tvm.x86.kernels.reorder import reorder
 from cnnir.backends.tvm.x86.lowering.context import Context, LayoutRule, unsupported
 from cnnir.ir import Node, Value
-from cnnir.ops.reduce import REDUCE_MAX, REDUCE_MEAN, ReduceAttrs
+from cnnir.ops.reduce import ReduceAttrs
 from cnnir.ops.shape import CONCAT, PAD, SLICE, TRANSPOSE
+
+
+_REDUCTIONS = {"ReduceMean": ReduceKind.MEAN, "ReduceMax": ReduceKind.MAX, "ReduceSum": ReduceKind.SUM}
 
 
 def follows_images(node: Node) -> LayoutRule:
@@ -143,10 +146,8 @@ def lower_reduce(context: Context) -> list[Lowered]:
     attrs = node.attrs
     assert isinstance(attrs, ReduceAttrs)
     x = context.operand(0)
-    kind = {REDUCE_MEAN: ReduceKind.MEAN, REDUCE_MAX: ReduceKind.MAX}.get(node.op, ReduceKind.SUM)
+    kind = _REDUCTIONS[node.op.name]
     axes = tuple(sorted(axis % x.type.rank for axis in attrs.axes))
     if math.prod(x.type.shape) == 0:
         raise unsupported(node, "its input is empty")
     return [Step(Reduce(x.type.shape, axes, kind, context.isa), (x, context.output), node)]
-
-

@@ -89,7 +89,9 @@ def _map(context: Context, formula: Formula, operands: Sequence[Value | Array]) 
     output = context.output
     shapes = [o.type.shape if isinstance(o, Value) else o.shape for o in operands]
     if context.is_plain:
-        plain: list[Operand] = [o if isinstance(o, Value) else np.ascontiguousarray(o, np.float32) for o in operands]
+        plain: list[Operand] = [
+            o if isinstance(o, Value) else np.ascontiguousarray(o, np.float32) for o in operands
+        ]
         return Step(
             PlainMap(formula, tuple(shapes), output.type.shape, context.isa), (*plain, output), context.node
         )
@@ -112,7 +114,8 @@ def _packed(node: Node, constant: Array, y: ImageBuffer) -> tuple[ImageBuffer, N
     if constant.ndim > 4:
         raise unsupported(node, f"its constant has {constant.ndim} dimensions")
     image = constant.reshape((1,) * (4 - constant.ndim) + constant.shape).astype(np.float32)
-    buffer = ImageBuffer(*image.shape)
+    n, c, h, w = image.shape
+    buffer = ImageBuffer(n, c, h, w)
     if buffer.channels > 1 or y.channels == 1:
         buffer = replace(buffer, block=y.block)
     return buffer, to_physical(image, Layout(buffer.block))

@@ -6,6 +6,7 @@ from cnnir.backends.tvm.steps import Step
 from cnnir.backends.tvm.x86.kernels.conv import ConvKernel
 from cnnir.backends.tvm.x86.kernels.conv_cost import choose
 from cnnir.backends.tvm.x86.kernels.dense import Dense
+from cnnir.backends.tvm.x86.kernels.depthwise import DepthwiseKernel, choose_depthwise
 from cnnir.backends.tvm.x86.kernels.global_pool import GlobalPool
 from cnnir.backends.tvm.x86.kernels.lrn import Lrn
 from cnnir.backends.tvm.x86.kernels.pool import Pool, PoolKind
@@ -20,25 +21,46 @@ from cnnir.ops.reduce import SOFTMAX
 
 def lower_conv(context: Context) -> list[Step]:
     node = context.node
+    kernel = convolution_kernel(context)
+    packed = kernel.pack(context.constant(1), None if node.inputs[2] is None else context.constant(2))
+    residual = () if node.inputs[3] is None else (context.operand(3),)
+    return [Step(kernel, (context.operand(0), *packed, *residual, context.output), node)]
+
+
+def convolution_kernel(context: Context) -> ConvKernel | DepthwiseKernel:
+    """The kernel family and the tile for a convolution node."""
+    node = context.node
     attrs = CONV.of(node)
     assert attrs is not None
-    residual = node.inputs[3]
-    kernel = ConvKernel(
-        context.image(0),
-        context.output_image,
+    x, y = context.image(0), context.output_image
+    bias = node.inputs[2] is not None
+    residual = None if node.inputs[3] is None else context.image(3)
+    if attrs.groups == x.channels == y.channels and attrs.groups > 1:
+        depthwise = DepthwiseKernel(
+            x,
+            y,
+            attrs.kernel_size,
+            attrs.stride,
+            attrs.dilation,
+            attrs.pads,
+            bias,
+            residual,
+            attrs.activation,
+        )
+        return choose_depthwise(depthwise, context.isa)
+    general = ConvKernel(
+        x,
+        y,
         attrs.kernel_size,
         attrs.stride,
         attrs.dilation,
         attrs.pads,
         attrs.groups,
-        bias=node.inputs[2] is not None,
-        residual=None if residual is None else context.image(3),
-        activation=attrs.activation,
+        bias,
+        residual,
+        attrs.activation,
     )
-    kernel = choose(kernel, context.isa)
-    packed = kernel.pack(context.constant(1), None if node.inputs[2] is None else context.constant(2))
-    rest = () if residual is None else (context.operand(3),)
-    return [Step(kernel, (context.operand(0), *packed, *rest, context.output), node)]
+    return choose(general, context.isa)
 
 
 def lower_dense(context: Context) -> list[Step]:

@@ -1,0 +1,1 @@
+"""Measurements that documents quote: one command each, results kept under `benchmarks/results`."""
