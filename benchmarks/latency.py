@@ -1,6 +1,6 @@
-"""Latency of built-in networks beside their peers: for each network one interleaved run, every engine in its process.
+"""Latency of built-in networks beside their peers: for each network one interleaved run, a process an engine.
 
-python -m benchmarks.latency --models resnet50d,resnet18 --against onnxruntime,openvino -o benchmarks/results/NAME.json
+python -m benchmarks.latency --models resnet50d,resnet18 --against onnxruntime,openvino -o results.json
 
 Random weights: latency does not depend on them, and the outputs of all engines are compared.
 """
@@ -49,7 +49,9 @@ def main() -> None:
             save_onnx(source.graph.clone(batch=arguments.batch), onnx)
             result = bench(artifact, against=peers, onnx=onnx, plan=plan)
         validation = compiled.manifest.validation
-        rows.append({"model": name, "target": compiled.manifest.target, "validation": validation, **result.as_dict()})
+        rows.append(
+            {"model": name, "target": compiled.manifest.target, "validation": validation, **result.as_dict()}
+        )
         save(arguments.output, "benchmarks.latency", rows)
         if not arguments.json:
             line = f"{name:22} {result.summary.median:8.2f} ms"

@@ -28,14 +28,13 @@ from cnnir.ir.data import digest
 from cnnir.manifest import Json
 from cnnir.passes.base import EXACT
 from cnnir.passes.manager import PassManager, PassRecord
-from cnnir.passes.pipeline import parse_pipeline
+from cnnir.passes.pipeline import DEFAULT_PIPELINE, parse_pipeline
 from cnnir.preprocess import Preprocess, load_preprocess
 from cnnir.validate.numeric import Deviation, ValidationError, compare
 
 Progress = Callable[[str, int, int], None]
 """What is being done, how much of it is done, of how much (0 when unknown)."""
 
-DEFAULT_PIPELINE = "inference"
 CHECK_SEED = 20_150_101
 
 
@@ -257,10 +256,14 @@ def _check(graph: Graph, manifest: Manifest, product: Product) -> Deviation:
     return deviation
 
 
-def _rounded(value: Json) -> Json:
-    """Figures with three significant digits: the last ones hang on the number of threads of the reference."""
-    if isinstance(value, float):
-        return float(f"{value:.3g}")
-    if isinstance(value, Mapping):
-        return {key: _rounded(item) for key, item in value.items()}
-    return [_rounded(item) for item in value] if isinstance(value, list) else value
+def _rounded(figures: Mapping[str, Json]) -> dict[str, Json]:
+    """With three significant digits: the last ones hang on the number of threads of the reference."""
+
+    def rounded(value: Json) -> Json:
+        if isinstance(value, float):
+            return float(f"{value:.3g}")
+        if isinstance(value, Mapping):
+            return _rounded(value)
+        return [rounded(item) for item in value] if isinstance(value, list) else value
+
+    return {name: rounded(value) for name, value in figures.items()}

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from cnnir.errors import CnnirError, UnknownNameError
 from cnnir.frontends import zoo
@@ -98,13 +99,15 @@ def _from_architecture(
     if reserved:
         raise CnnirError(f"'{min(reserved)}' is not an option of an architecture.")
 
-    def build(training: bool) -> Graph:
-        return architecture.build(name, seed=seed, input_shape=input_shape, training=training, **options)
+    own: dict[str, Any] = dict(options)
 
-    graph = build(False)
+    def build(shape: tuple[int, ...] | None, training: bool) -> Graph:
+        return architecture.build(name, seed=seed, input_shape=shape, training=training, **own)
+
+    graph = build(input_shape, False)
     if weights is not None:
-        # A file from training holds the training-only heads as well.
-        load_weights(graph, weights, ignore=names_only_in(build(True), graph))
+        # A file from training holds the training-only heads as well, whose windows need not fit a smaller image.
+        load_weights(graph, weights, ignore=names_only_in(build(None, True), graph))
     (info,) = [m for m in architecture.models() if m.name == name]
     return Source(graph, origin, _provenance(weights, seed), weights is None, info)
 

@@ -30,6 +30,9 @@ PIPELINES: Mapping[str, str] = types.MappingProxyType(
 )
 """Named pipelines: a name stands for its text wherever a pass may stand."""
 
+DEFAULT_PIPELINE = "inference"
+"""What is run where nobody asks for another."""
+
 _TOKEN = re.compile(r'\s*(?:(?P<word>[^\s,{}()\[\]="]+)|(?P<string>"[^"]*")|(?P<mark>[,{}()\[\]=]))')
 
 

@@ -82,6 +82,7 @@ def run_command(command: str, folder: Path) -> str:
 def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CNNIR_CACHE_DIR", str(tmp_path / "cache"))
     name = f"docs/{page.name}"
     namespace: dict[str, object] = {"__name__": f"docs_{page.stem}"}
     for fence in fences(page.read_text()):

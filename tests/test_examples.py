@@ -56,6 +56,7 @@ def test_it_compiles_as_its_docstring_says(
 ) -> None:
     """The compiler compares its code with the reference; here ONNX Runtime is the judge."""
     monkeypatch.chdir(EXAMPLES.parent)
+    monkeypatch.setenv("CNNIR_CACHE_DIR", str(tmp_path / "cache"))
     path, network = command(file)
     artifact = tmp_path / "net.cnnmod"
     with pytest.raises(SystemExit) as ended:

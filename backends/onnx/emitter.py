@@ -89,14 +89,15 @@ class Emitter:
         name: str,
         attributes: Mapping[str, object] | None = None,
         origins: Sequence[str] = (),
+        further: Sequence[str] = (),
     ) -> str:
-        """Adds a node with one output and returns the output."""
+        """Adds a node and returns its first output; `further` are the others."""
         unique, i = name, 0
         while unique in self._node_names:
             i += 1
             unique = f"{name}_{i}"
         self._node_names.add(unique)
-        proto = helper.make_node(op, list(inputs), [output], name=unique, **(attributes or {}))
+        proto = helper.make_node(op, list(inputs), [output, *further], name=unique, **(attributes or {}))
         if tuple(origins) not in ((), (name,)):
             proto.metadata_props.add(key="origins", value=", ".join(origins))
         self.nodes.append(proto)

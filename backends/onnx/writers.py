@@ -13,6 +13,7 @@ from cnnir.errors import CnnirError
 from cnnir.ir import DType, Node, Operator, Value
 from cnnir.ops.activation import Activation, ActivationKind, UnaryOperator, activation_of
 from cnnir.ops.conv import CONV
+from cnnir.ops.conv_transpose import CONV_TRANSPOSE
 from cnnir.ops.dense import DENSE
 from cnnir.ops.elementwise import ADD, DIV, MAX, MIN, MUL, POW, PRELU, SUB
 from cnnir.ops.layout import REORDER
@@ -32,6 +33,7 @@ from cnnir.ops.shape import (
     TRANSPOSE,
     UNSQUEEZE,
 )
+from cnnir.ops.unpool import MAX_POOL_INDICES, MAX_UNPOOL
 
 Writer = Callable[[Emitter, Node], None]
 """Adds the ONNX nodes of one node; the last of them defines `emitter.tensor(node.output)`."""
@@ -115,6 +117,20 @@ def _conv(emitter: Emitter, node: Node) -> None:
     _with_epilogue(emitter, node, "Conv", emitter.inputs(node.inputs[:3]), attributes, attrs.activation, residual)
 
 
+def _conv_transpose(emitter: Emitter, node: Node) -> None:
+    attrs = CONV_TRANSPOSE.of(node)
+    assert attrs is not None
+    attributes = {
+        "kernel_shape": attrs.kernel_size,
+        "strides": attrs.stride,
+        "pads": attrs.pads,
+        "output_padding": attrs.output_padding,
+        "dilations": attrs.dilation,
+        "group": attrs.groups,
+    }
+    _with_epilogue(emitter, node, "ConvTranspose", emitter.inputs(node.inputs), attributes, attrs.activation)
+
+
 def _dense(emitter: Emitter, node: Node) -> None:
     attrs = DENSE.of(node)
     assert attrs is not None
@@ -175,6 +191,22 @@ def _max_pool(emitter: Emitter, node: Node) -> None:
     assert attrs is not None
     output, name, _ = _target(emitter, node)
     emitter.node("MaxPool", emitter.inputs(node.inputs), output, name, _pool_attributes(attrs), node.origins)
+
+
+def _max_pool_indices(emitter: Emitter, node: Node) -> None:
+    attrs = MAX_POOL_INDICES.of(node)
+    assert attrs is not None
+    maxima, indices = (emitter.tensor(v) for v in node.outputs)
+    inputs = emitter.inputs(node.inputs)
+    emitter.node("MaxPool", inputs, maxima, node.name, _pool_attributes(attrs), node.origins, (indices,))
+
+
+def _max_unpool(emitter: Emitter, node: Node) -> None:
+    attrs = MAX_UNPOOL.of(node)
+    assert attrs is not None
+    attributes = {"kernel_shape": attrs.kernel_size, "strides": attrs.stride, "pads": attrs.pads}
+    output, name, _ = _target(emitter, node)
+    emitter.node("MaxUnpool", emitter.inputs(node.inputs), output, name, attributes, node.origins)
 
 
 def _average_pool(emitter: Emitter, node: Node) -> None:
@@ -239,6 +271,7 @@ WRITERS: Mapping[Operator[Any], Writer] = {
     BATCH_NORM: _direct("epsilon"),
     CONCAT: _direct("axis"),
     CONV: _conv,
+    CONV_TRANSPOSE: _conv_transpose,
     DENSE: _dense,
     DEQUANTIZE_LINEAR: _direct("axis"),
     DIV: _binary,
@@ -250,6 +283,8 @@ WRITERS: Mapping[Operator[Any], Writer] = {
     LRN: _lrn,
     MAX: _binary,
     MAX_POOL: _max_pool,
+    MAX_POOL_INDICES: _max_pool_indices,
+    MAX_UNPOOL: _max_unpool,
     MIN: _binary,
     MUL: _binary,
     PAD: _pad,

@@ -16,6 +16,16 @@ from cnnir.ir import Graph, Value
 ENTRY = "cnnir_main"
 
 
+REGION_MICROSECONDS = 5.0
+"""What a parallel region costs: a kernel that takes no longer on one core is called without one."""
+
+
+def _microseconds(kernel: Kernel) -> float:
+    """A rough time on one core: 50 GFLOP/s of arithmetic, 10 GB/s of memory."""
+    nbytes = sum(argument.size * argument.dtype.itemsize for argument in kernel.arguments)
+    return max(kernel.flops / 50e3, nbytes / 10e3)
+
+
 @dataclass(frozen=True)
 class GeneratedModule:
     """TVMScript of the whole network, and the constants that it reads, in one array."""
@@ -79,6 +89,9 @@ def generate(graph: Graph, steps: Sequence[Step], plan: MemoryPlan) -> Generated
     for i, step in enumerate(steps):
         pointers = ", ".join(pointer(operand) for operand in step.operands)
         name, units = names[step.kernel], step.kernel.units
+        if _microseconds(step.kernel) < REGION_MICROSECONDS:
+            calls.append(f"  Module.{name}(0, {units}, {pointers})")
+            continue
         calls.append(f"  for t{i} in T.parallel(threads):")
         calls.append(f"   Module.{name}(t{i} * {units} // threads, (t{i} + 1) * {units} // threads, {pointers})")
     parameters = [

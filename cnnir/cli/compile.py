@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cnnir.cache import Cache
-from cnnir.cli.console import err, out, print_json, progress, quantity
+from cnnir.cli.console import note, print_json, progress, quantity, say
 from cnnir.cli.options import (
     Batch,
     ClassOffset,
@@ -21,9 +20,10 @@ from cnnir.cli.options import (
     TargetName,
     Weights,
 )
-from cnnir.cli.preprocessing import preprocess_of_graph
-from cnnir.compiler import DEFAULT_PIPELINE, Compiled, Options, compile_source
-from cnnir.frontends.source import load
+from cnnir.passes.pipeline import DEFAULT_PIPELINE
+
+if TYPE_CHECKING:
+    from cnnir.compiler import Compiled
 
 OutputPath = Annotated[
     Path | None, typer.Option("-o", "--output", help="The artifact; by default NAME.cnnmod in this folder.")
@@ -35,7 +35,7 @@ def compile(
     source: Source,
     target: TargetName = "x86",
     precision: Precision = "fp32",
-    passes: Passes = None,
+    passes: Passes = DEFAULT_PIPELINE,
     weights: Weights = None,
     batch: Batch = 1,
     preprocess: PreprocessName = None,
@@ -46,24 +46,30 @@ def compile(
     json: Json = False,
 ) -> None:
     """Compile a network, check the result against the float64 reference, and write one artifact."""
+    # Late: TVM takes longer to load than `cnnir --help` takes to print.
+    from cnnir.cache import Cache
+    from cnnir.compiler import Options, check_destination, compile_source
+    from cnnir.frontends.source import load
+
+    options = Options(
+        target=target,
+        precision=precision,
+        pipeline=passes,
+        batch=batch,
+        preprocess=preprocess,
+        class_offset=class_offset or 0,
+    )
+    if output is not None:
+        check_destination(output)
     with progress() as advance:
         advance("load", 0, 0)
         loaded = load(source, weights=weights, seed=seed)
-        options = Options(
-            target=target,
-            precision=precision,
-            pipeline=DEFAULT_PIPELINE if passes is None else passes,
-            batch=batch,
-            preprocess=preprocess_of_graph(loaded.graph, preprocess),
-            class_offset=class_offset or 0,
-        )
         path = output or Path(f"{loaded.name}.cnnmod")
-        cache = None if no_cache else Cache()
-        compiled = compile_source(loaded, path, options, cache=cache, progress=advance)
+        compiled = compile_source(loaded, path, options, cache=None if no_cache else Cache(), progress=advance)
     if loaded.random_weights:
-        err.print(f"no weights given: '{loaded.name}' is initialised at random, seed {seed}")
-    for note in compiled.notes:
-        err.print(note, markup=False)
+        note(f"no weights given: '{loaded.name}' is initialised at random, seed {seed}")
+    for remark in compiled.notes:
+        note(remark)
     if json:
         print_json(as_dict(compiled))
     else:
@@ -84,24 +90,22 @@ def as_dict(compiled: Compiled) -> dict[str, object]:
     }
 
 
-def report(compiled: Compiled, size: int) -> None:
-    """A few lines for people; `size` is the artifact's in bytes."""
+def report(compiled: Compiled, size: int, *, name: str | None = None) -> None:
+    """A few lines for people; `size` is the artifact's in bytes, `name` what to call it if not by its path."""
     manifest = compiled.manifest
-    out.print(
-        f"{compiled.path}: {manifest.model} for {manifest.target}, {manifest.precision}, batch {manifest.batch}, "
-        f"{quantity(size, 'B')}, in {compiled.seconds:.1f} s",
-        soft_wrap=True,
+    say(
+        f"{name or compiled.path}: {manifest.model} for {manifest.target}, {manifest.precision}, "
+        f"batch {manifest.batch}, {quantity(size, 'B')}, in {compiled.seconds:.1f} s"
     )
-    if manifest.plan and "kernels" in manifest.plan:
-        arena, unplanned = manifest.plan["arena_bytes"], manifest.plan["unplanned_bytes"]
-        assert isinstance(arena, int)
-        assert isinstance(unplanned, int)
-        out.print(
-            f"{manifest.plan['kernels']} kernels; activations in {quantity(arena, 'B')} "
+    plan = manifest.plan or {}
+    arena, unplanned = plan.get("arena_bytes"), plan.get("unplanned_bytes")
+    if isinstance(arena, int) and isinstance(unplanned, int):
+        say(
+            f"{plan['kernels']} kernels; activations in {quantity(arena, 'B')} "
             f"({quantity(unplanned, 'B')} without reuse)"
         )
     if compiled.deviation is not None:
-        out.print(
-            f"checked against the float64 reference: relative RMS error {compiled.deviation.relative_rms:.1e}, "
-            f"largest {compiled.deviation.max_abs:.1e}"
+        say(
+            f"checked against the float64 reference: relative RMS error {compiled.deviation.relative_rms:.1e} "
+            f"(at most {compiled.deviation.bound:.0e} allowed), largest {compiled.deviation.max_abs:.1e}"
         )

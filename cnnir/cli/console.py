@@ -36,10 +36,15 @@ GAP = 2
 """Blanks between two columns of a table."""
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError  # rich would end the program here, with the exit code of a failure
+
+
 def _console(*, stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     bounded = stream.isatty() or "COLUMNS" in os.environ
-    return Console(stderr=stderr, highlight=False, width=None if bounded else UNBOUNDED)
+    return _Console(stderr=stderr, highlight=False, width=None if bounded else UNBOUNDED)
 
 
 out = _console(stderr=False)
@@ -104,7 +109,10 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: st
         last = wraps and i == kept[-1]
         right = ">" in _marks(columns[i])
         result.add_column(
-            names[i], justify="right" if right else "left", no_wrap=not last, min_width=None if last else widths[i]
+            names[i],
+            justify="right" if right else "left",
+            no_wrap=not last,
+            min_width=min(widths[i], READABLE) if last else widths[i],
         )
     for row in cells:
         result.add_row(*(Text(row[i]) for i in kept))
@@ -130,8 +138,16 @@ def _least(kept: Sequence[int], widths: Sequence[int], wraps: bool) -> int:
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
     """Prints `table`. One that is wider than the terminal is not cropped: the terminal breaks its lines."""
     made = table(columns, rows, title=title)
-    wide = max(out.width, out.measure(made, options=out.options.update(max_width=UNBOUNDED)).minimum)
-    out.print(made, width=wide, crop=False, no_wrap=wide > out.width)
+    least = out.measure(made, options=out.options.update(max_width=UNBOUNDED)).minimum
+    if least > out.width:
+        made.width = least
+    if out.is_terminal:
+        out.print(made, crop=False)
+        return
+    with out.capture() as rendered:
+        out.print(made, crop=False)
+    for line in rendered.get().splitlines():
+        say(line.rstrip())  # without the blanks that fill up the last column
 
 
 def quantity(value: float, unit: str = "") -> str:

@@ -6,49 +6,61 @@ from typing import Annotated
 
 import typer
 
-from cnnir.cli.console import out, print_json, quantity
+from cnnir.cli.console import out, print_json, quantity, say
 from cnnir.cli.options import Json, Passes, Seed, Source, Weights
-from cnnir.compiler import DEFAULT_PIPELINE
 from cnnir.frontends.source import load
 from cnnir.inspect.pipeline import PassView, inspect_pipeline
+from cnnir.passes.base import Remark
+from cnnir.passes.pipeline import DEFAULT_PIPELINE, parse_pipeline
+
+FEW = 8
+"""Remarks of one kind that are printed, unless all are asked for."""
 
 
 def inspect(
     source: Source,
-    passes: Passes = None,
+    passes: Passes = DEFAULT_PIPELINE,
     weights: Weights = None,
     diff: Annotated[bool, typer.Option("--diff", help="Show how the text form changed.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Print every remark, not only the first few.")] = False,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
     """Run a pipeline and show, pass by pass, what was rewritten, what was declined and why, and the cost."""
+    pipeline = parse_pipeline(passes)
     loaded = load(source, weights=weights, seed=seed)
-    views = inspect_pipeline(loaded.graph, DEFAULT_PIPELINE if passes is None else passes)
+    views = inspect_pipeline(loaded.graph, pipeline)
     if json:
         print_json({"name": loaded.name, "passes": [view.as_dict() for view in views]})
         return
+    if not views:
+        say("no pass was run")
     for view in views:
-        _print(view, diff)
+        _print(view, diff, None if every else FEW)
 
 
-def _print(view: PassView, diff: bool) -> None:
+def _print(view: PassView, diff: bool, few: int | None) -> None:
     record = view.record
     if not record.changed and not record.declined:
-        out.print(f"{record.name}: nothing to do", style="dim")
+        say(f"{record.name}: nothing to do", style="dim")
         return
-    options = f"{{{record.options}}}" if record.options else ""
-    out.print(f"[bold]{record.name}[/]{options} ({record.contract}), {1000 * record.seconds:.1f} ms")
+    out.print(record.name, style="bold", markup=False, end="")
+    say(f"{f'{{{record.options}}}' if record.options else ''} ({record.contract}), {1000 * record.seconds:.1f} ms")
     if record.changed:
         before, after = view.before, view.after
-        out.print(
+        say(
             f"  nodes {before.nodes} -> {after.nodes}, parameters {quantity(before.params)} -> "
             f"{quantity(after.params)}, MACs {quantity(before.macs)} -> {quantity(after.macs)}"
         )
-    for remark in record.rewrote[:8]:
-        out.print(f"  + {remark}", markup=False, soft_wrap=True)
-    if len(record.rewrote) > 8:
-        out.print(f"  + and {len(record.rewrote) - 8} more")
-    for remark in record.declined:
-        out.print(f"  - declined {remark}", markup=False, soft_wrap=True)
+    _remarks("+", record.rewrote, few)
+    _remarks("- declined", record.declined, few)
     if diff and view.diff:
-        out.print(view.diff, markup=False, soft_wrap=True)
+        for line in view.diff.splitlines():
+            say(line, style={"+": "green", "-": "red", "@": "cyan"}.get(line[:1]))
+
+
+def _remarks(mark: str, remarks: tuple[Remark, ...], few: int | None) -> None:
+    for remark in remarks[:few]:
+        say(f"  {mark} {remark}")
+    if few is not None and len(remarks) > few:
+        say(f"  {mark} {len(remarks) - few} more (see --all)")

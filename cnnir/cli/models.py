@@ -12,17 +12,13 @@ from typing import Annotated
 import typer
 
 from cnnir.analysis import activations, complexity_ratio, depth, graph_cost, receptive_field
-from cnnir.bench import Plan, bench
-from cnnir.cache import Cache
-from cnnir.cli.console import Advance, err, out, print_json, progress, quantity, table
+from cnnir.cli.console import Advance, err, out, print_json, print_table, progress, quantity
 from cnnir.cli.options import Json
-from cnnir.compiler import compile_source
 from cnnir.data.published import TOP1
 from cnnir.errors import CnnirError, UnknownNameError
 from cnnir.files import atomic_writer, write_error
 from cnnir.frontends import zoo
 from cnnir.frontends.dsl import ModelInfo
-from cnnir.frontends.source import load
 from cnnir.inspect.bubbles import Bubble, svg
 from cnnir.ir import Graph
 
@@ -85,6 +81,8 @@ def models(
     if measured:
         with progress() as advance:
             rows = measure(rows, advance)
+        if not rows:
+            raise CnnirError("None of these models could be measured.")
     if plot is not None:
         draw(rows, plot, measured)
         err.print(f"wrote '{plot}' with {len(rows)} models", markup=False)
@@ -127,7 +125,13 @@ def _built(name: str) -> Graph:
 
 
 def measure(rows: Sequence[Row], advance: Advance) -> list[Row]:
-    """Median latency of each model as compiled for this machine; one that does not compile is named and left out."""
+    """Median latency of each model as compiled here; one that does not compile is named and left out."""
+    # The compiler takes longer to load than the table takes to print.
+    from cnnir.bench import Plan, bench
+    from cnnir.cache import Cache
+    from cnnir.compiler import compile_source
+    from cnnir.frontends.source import load
+
     timed = []
     with tempfile.TemporaryDirectory(prefix="cnnir-models-") as folder:
         for i, r in enumerate(rows):
@@ -165,8 +169,8 @@ def draw(rows: Sequence[Row], path: Path, measured: bool) -> None:
 def show(rows: Sequence[Row]) -> None:
     """The table for people; a column that no model has anything for is left out."""
     optional = {
-        ">training only": [quantity(r.training_params) if r.training_params else "" for r in rows],
-        ">complexity": ["" if r.relative is None else f"{r.relative:.2f}" for r in rows],
+        "?>training only": [quantity(r.training_params) if r.training_params else "" for r in rows],
+        "?>complexity": ["" if r.relative is None else f"{r.relative:.2f}" for r in rows],
         ">ms": ["" if r.latency is None else f"{r.latency:.2f}" for r in rows],
     }
     columns = {
@@ -174,14 +178,14 @@ def show(rows: Sequence[Row]) -> None:
         "family": [r.info.family for r in rows],
         ">params": [quantity(r.params) for r in rows],
         ">GMACs": [f"{r.macs / 1e9:.3g}" for r in rows],
-        ">activations": [quantity(r.activations) for r in rows],
-        ">depth": [str(r.depth) for r in rows],
-        ">field": [_size(r.receptive_field) for r in rows],
+        "?>activations": [quantity(r.activations) for r in rows],
+        "?>depth": [str(r.depth) for r in rows],
+        "?>field": [_size(r.receptive_field) for r in rows],
         **{name: cells for name, cells in optional.items() if any(cells)},
-        "input": ["x".join(map(str, r.info.input_shape)) for r in rows],
+        "?input": ["x".join(map(str, r.info.input_shape)) for r in rows],
         "paper": [r.info.paper for r in rows],
     }
-    out.print(table(list(columns), zip(*columns.values(), strict=True)))
+    print_table(list(columns), zip(*columns.values(), strict=True))
     baselines = {r.info.baseline for r in rows if r.info.baseline}
     for name in sorted(baselines):
         out.print(f"complexity: that of the convolutions, relative to '{name}'", markup=False)

@@ -32,6 +32,8 @@ PreprocessName = Annotated[
 ]
 ClassOffset = Annotated[
     int | None,
-    typer.Option("--class-offset", min=0, help="Outputs before class 0 (1 where the model has a background class)."),
+    typer.Option(
+        "--class-offset", min=0, help="Outputs before class 0 (1 where the model has a background class)."
+    ),
 ]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads; all cores by default.")]

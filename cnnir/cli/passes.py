@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cnnir.cli.console import out, print_json, table
+from cnnir.cli.console import print_json, print_table, say
 from cnnir.cli.options import Json
 from cnnir.passes.pipeline import PIPELINES, options_of
 from cnnir.passes.registry import passes as all_passes
@@ -29,16 +29,15 @@ def passes(json: Json = False) -> None:
             }
         )
         return
-    rows = [
-        (
-            p.name,
-            str(p.contract),
-            ", ".join(f"{o.name}={o.default}" for o in options_of(p)),
-            summary(p),
-            p.source,
-        )
-        for p in known
-    ]
-    out.print(table(["pass", "contract", "options", "what it does", "source"], rows))
-    out.print()
-    out.print(table(["pipeline", "passes"], PIPELINES.items()))
+    print_table(["pass", "contract", "what it does"], [(p.name, p.contract, summary(p)) for p in known])
+    say("\noptions and their defaults")
+    for p in known:
+        if options := options_of(p):
+            say(f"  {p.name}{{{' '.join(f'{o.name}={o.default}' for o in options)}}}")
+    say("\nsources")
+    for p in known:
+        if p.source:
+            say(f"  {p.name}: {p.source}")
+    say("\npipelines")
+    for name, text in PIPELINES.items():
+        say(f"  {name}: {text or '(no pass)'}")

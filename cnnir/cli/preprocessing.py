@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from cnnir.artifact import Manifest
 from cnnir.errors import CnnirError
-from cnnir.ir import Graph
 from cnnir.preprocess import Preprocess, load_preprocess
 
 
@@ -21,13 +20,3 @@ def preprocess_for(manifest: Manifest, given: str | None) -> Preprocess:
             hints=["Give --preprocess torch, caffe, tf, lite, raw or a JSON file, here or to `cnnir compile`."],
         )
     return Preprocess.from_dict(manifest.preprocessing, size=(shape[2], shape[3]))
-
-
-def preprocess_of_graph(graph: Graph, given: str | None) -> Preprocess | None:
-    """What `--preprocess` names, for the network that is about to be compiled; `None` if it was not given."""
-    if given is None:
-        return None
-    shape = graph.inputs[0].type.shape
-    if len(shape) != 4:
-        raise CnnirError(f"'{graph.name}' takes an input {graph.inputs[0].type}, which is no image.")
-    return load_preprocess(given, (shape[2], shape[3]), channels=shape[1])

@@ -1,19 +1,14 @@
-"""`cnnir run`: one image through a compiled artifact."""
+"""`cnnir run`: images through a compiled artifact."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
-from cnnir import runtime
-from cnnir.cli.console import out, print_json, table
+from cnnir.cli.console import print_json, print_table
 from cnnir.cli.options import Artifact, Json, PreprocessName, Threads
-from cnnir.cli.preprocessing import preprocess_for
-from cnnir.preprocess import open_image
-from cnnir.validate.predict import top_classes
 
 
 def run(
@@ -25,12 +20,20 @@ def run(
     json: Json = False,
 ) -> None:
     """Classify photographs with a compiled artifact."""
+    # Late: images and the runtime take longer to load than `cnnir --help` takes to print.
+    import numpy as np
+
+    from cnnir import runtime
+    from cnnir.cli.preprocessing import preprocess_for
+    from cnnir.preprocess import open_image
+    from cnnir.validate.predict import top_classes
+
     module = runtime.load(artifact, threads=threads)
     prepare = preprocess_for(module.manifest, preprocess)
+    inputs = [prepare.apply(open_image(path), name=str(path)) for path in image]
     results = []
-    for path in image:
-        outputs = module(prepare.apply(open_image(path), name=str(path))[np.newaxis])
-        scores = next(iter(outputs.values()))[0]
+    for path, x in zip(image, inputs, strict=True):
+        scores = next(iter(module(x[np.newaxis]).values()))[0]
         results.append((path, top_classes(scores, module.manifest, top)))
     if json:
         print_json(
@@ -44,10 +47,8 @@ def run(
         )
         return
     for path, best in results:
-        out.print(
-            table(
-                [">class", "name", ">probability"],
-                [(c.index, c.name, f"{100 * c.probability:.2f}%") for c in best],
-                title=str(path),
-            )
+        print_table(
+            [">class", ">probability", "name"],
+            [(c.index, f"{100 * c.probability:.2f}%", c.name) for c in best],
+            title=str(path),
         )

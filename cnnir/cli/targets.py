@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from cnnir.backends.targets import TARGETS, runs_here
-from cnnir.cli.console import out, print_json, table
+from cnnir.cli.console import print_json, print_table, say
 from cnnir.cli.options import Json
 
 
 def targets(json: Json = False) -> None:
     """List the targets, their precisions, and whether this machine can run them."""
+    # TVM, which the backends import, takes longer to load than `cnnir --help` takes to print.
+    from cnnir.backends.targets import TARGETS, runs_here
+
     if json:
         print_json(
             [
@@ -23,10 +25,8 @@ def targets(json: Json = False) -> None:
             ]
         )
         return
-    out.print(
-        table(
-            ["target", "precisions", "runs here", "what"],
-            [(t.name, ", ".join(t.precisions), "yes" if runs_here(t) else "no", t.description) for t in TARGETS],
-        )
+    print_table(
+        ["target", "precisions", "runs here", "what"],
+        [(t.name, ", ".join(t.precisions), "yes" if runs_here(t) else "no", t.description) for t in TARGETS],
     )
-    out.print("'x86' alone means the widest instruction set of this machine.")
+    say("\n'x86' alone means the widest instruction set of this machine.")

@@ -7,12 +7,8 @@ from typing import Annotated
 
 import typer
 
-from cnnir import runtime
-from cnnir.cli.console import err, out, print_json, progress
+from cnnir.cli.console import note, print_json, progress, say
 from cnnir.cli.options import Artifact, ClassOffset, Json, PreprocessName, Threads
-from cnnir.cli.preprocessing import preprocess_for
-from cnnir.data import open_dataset
-from cnnir.validate import evaluate
 
 
 def validate(
@@ -22,19 +18,28 @@ def validate(
     ],
     preprocess: PreprocessName = None,
     class_offset: ClassOffset = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Judge only the first so many images.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Judge only the first so many images.")
+    ] = None,
     threads: Threads = None,
     json: Json = False,
 ) -> None:
     """Measure top-1 and top-5 accuracy of a compiled artifact on labelled images."""
+    # Late: images and the runtime take longer to load than `cnnir --help` takes to print.
+    from cnnir import runtime
+    from cnnir.cli.preprocessing import preprocess_for
+    from cnnir.data import open_dataset
+    from cnnir.validate import evaluate
+
     module = runtime.load(artifact, threads=threads)
     manifest = module.manifest
     prepare = preprocess_for(manifest, preprocess)
+    dataset = open_dataset(data)
     output = manifest.outputs[0].name
     with progress() as advance:
         accuracy = evaluate(
             lambda images: module(images)[output],
-            open_dataset(data),
+            dataset,
             prepare,
             batch=manifest.batch,
             class_offset=manifest.class_offset if class_offset is None else class_offset,
@@ -42,12 +47,12 @@ def validate(
             progress=lambda done, total: advance("validate", done, total),
         )
     for corrupt in accuracy.corrupt:
-        err.print(f"left out: {corrupt.reason}", markup=False)
+        note(f"left out: {corrupt.reason}")
     if json:
         print_json({"artifact": os.fspath(artifact), "data": data, **accuracy.as_dict()})
         return
     (low1, high1), (low5, high5) = accuracy.top1_interval, accuracy.top5_interval
     left_out = f", {len(accuracy.corrupt)} left out" if accuracy.corrupt else ""
-    out.print(f"{manifest.model} ({manifest.target}, {manifest.precision}) on {accuracy.n} images{left_out}")
-    out.print(f"top-1 {accuracy.top1:.2f}%   95% interval {low1:.2f} to {high1:.2f}")
-    out.print(f"top-5 {accuracy.top5:.2f}%   95% interval {low5:.2f} to {high5:.2f}")
+    say(f"{manifest.model} ({manifest.target}, {manifest.precision}) on {accuracy.n} images{left_out}")
+    say(f"top-1 {accuracy.top1:6.2f}%   95% interval {low1:.2f} to {high1:.2f}")
+    say(f"top-5 {accuracy.top5:6.2f}%   95% interval {low5:.2f} to {high5:.2f}")

@@ -19,8 +19,8 @@ from cnnir.errors import CnnirError
 WIDTH, HEIGHT = 1280, 860
 LEFT, RIGHT, TOP, BOTTOM = 84, 30, 84, 70
 FONT = 12
-LARGEST = 34.0
-"""Radius of the largest bubble, in pixels."""
+PIXELS_PER_PARAMETER = math.pi * 34.0**2 / 140e6
+"""Area of a bubble: 140 million parameters (VGG) have a radius of 34 pixels, in every picture."""
 
 ORDERS = 5
 """How many orders of placing labels are tried."""
@@ -104,6 +104,11 @@ def text_width(text: str) -> float:
     return sum(FONT * thousandths.get(c, 630) / 1000 for c in text)
 
 
+def radius_of(params: float) -> float:
+    """In pixels."""
+    return math.sqrt(params * PIXELS_PER_PARAMETER / math.pi)
+
+
 def place(bubbles: Sequence[Bubble]) -> list[Drawn]:
     """Finds a place for every bubble and label; no label is on top of another, or of a bubble's centre.
 
@@ -114,9 +119,8 @@ def place(bubbles: Sequence[Bubble]) -> list[Drawn]:
     if not bubbles:
         raise CnnirError("There is nothing to draw: no model has a published accuracy.")
     x_axis, y_axis = axes(bubbles)
-    largest = max(b.params for b in bubbles)
     families = sorted({b.family for b in bubbles})
-    spots = [(x_axis.at(b.x), y_axis.at(b.y), max(LARGEST * math.sqrt(b.params / largest), 2.5)) for b in bubbles]
+    spots = [(x_axis.at(b.x), y_axis.at(b.y), max(radius_of(b.params), 2.5)) for b in bubbles]
     crowd = [sum(math.dist(p[:2], q[:2]) < 90 for q in spots) for p in spots]
     shuffle = random.Random(0)
     attempts = []
@@ -177,11 +181,14 @@ def _label(
             own = math.dist((x, y), _edge(box, x, y)) - radius
             mistaken = any(math.dist((qx, qy), _edge(box, qx, qy)) - r < own + 4 for qx, qy, r in others)
             end = _edge(box, x, y) if gap > 8 or mistaken or covered else None
-            cost = gap + covered / 20
+            cost = gap + covered / 20 + (20 if own < 2 else 0)
             cost += 400 * sum(box.cut_by(*line) for line in lines)
             if end is not None:
                 cost += 30 + 400 * sum(other.cut_by((x, y), end) for other in labels)
                 cost += 150 * sum(_cross(((x, y), end), line) for line in lines)
+                cost += 60 * sum(
+                    _grow(qx, qy, r / 2).cut_by(_beyond(x, y, end, radius), end) for qx, qy, r in others
+                )
             if best is None or cost < best[0]:
                 best = (cost, box, end)
         if best is not None and best[0] < gap:
@@ -189,6 +196,12 @@ def _label(
     if best is None:
         raise CnnirError(f"There is no place for the label of '{name}'.", hints=["Draw fewer models: --family."])
     return best
+
+
+def _beyond(x: float, y: float, end: tuple[float, float], radius: float) -> tuple[float, float]:
+    """Where the line from a bubble's centre leaves the bubble."""
+    share = min(1.0, radius / max(math.dist((x, y), end), 1e-9))
+    return x + share * (end[0] - x), y + share * (end[1] - y)
 
 
 def _cross(a: Segment, b: Segment) -> bool:
@@ -229,7 +242,9 @@ def axes(bubbles: Sequence[Bubble]) -> tuple[Axis, Axis]:
     low, high = min(b.x for b in bubbles), max(b.x for b in bubbles)
     if low <= 0:
         raise CnnirError("Expected costs above 0.")
-    low, high = low / 1.5, high * 1.8
+    # At least a decade, so that the axis has some ticks.
+    margin = max(1.0, math.sqrt(10 * low / high))
+    low, high = low / 1.5 / margin, high * 1.8 * margin
     ticks = [
         m * 10.0**e for e in range(math.floor(math.log10(low)), math.ceil(math.log10(high))) for m in (1, 2, 5)
     ]
@@ -244,11 +259,10 @@ def svg(bubbles: Sequence[Bubble], *, x_title: str, title: str) -> str:
     """The picture as an SVG document, 1280 by 860 pixels."""
     drawn = place(bubbles)
     x_axis, y_axis = axes(bubbles)
-    largest = max(b.params for b in bubbles)
     legend: list[tuple[float, float, str]] = []
     end = float(WIDTH - RIGHT)
-    for params in (p for p in (140e6, 60e6, 25e6, 5e6) if p <= 1.2 * largest):
-        radius = LARGEST * math.sqrt(params / largest)
+    for params in (140e6, 60e6, 25e6, 5e6):
+        radius = radius_of(params)
         legend.append((end - 50 - radius, radius, f"{params / 1e6:g} M"))
         end -= 50 + 2 * radius + 20
     environment = jinja2.Environment(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from cnnir.analysis.cost import graph_cost
@@ -10,7 +11,6 @@ from cnnir.ir import Graph
 from cnnir.ir.text import print_graph
 from cnnir.passes.base import Pass
 from cnnir.passes.manager import Instrument, PassManager, PassRecord
-from cnnir.passes.pipeline import parse_pipeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +62,9 @@ class _Watcher(Instrument):
         self._size, self._text = size, text
 
 
-def inspect_pipeline(graph: Graph, pipeline: str) -> list[PassView]:
-    """The views of every pass of `pipeline`, run on a copy of `graph`."""
+def inspect_pipeline(graph: Graph, passes: Sequence[Pass]) -> list[PassView]:
+    """Runs `passes` on a copy of `graph`; one view for each run of a pass (a `Repeat` has many)."""
     copy = graph.clone()
     watcher = _Watcher(copy)
-    PassManager(parse_pipeline(pipeline), [watcher]).run(copy)
+    PassManager(passes, [watcher]).run(copy)
     return watcher.views

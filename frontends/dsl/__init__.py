@@ -27,6 +27,7 @@ from cnnir.frontends.dsl.place import shorthand
 from cnnir.frontends.dsl.pointwise import (
     ELU,
     GELU,
+    Abs,
     BatchNorm,
     Clip,
     Dropout,
@@ -48,6 +49,7 @@ from cnnir.frontends.dsl.pointwise import (
 )
 from cnnir.frontends.dsl.pooling import AdaptiveAvgPool, AvgPool, GlobalAvgPool, GlobalMaxPool, MaxPool
 from cnnir.frontends.dsl.tensor import Pipe, Tensor
+from cnnir.frontends.dsl.upsample import Bilinear, ConvTranspose, max_pool_indices, max_unpool
 from cnnir.frontends.dsl.trace import Outputs, TrainingOnly, trace, training_only
 
 __all__ = [
@@ -55,17 +57,20 @@ __all__ = [
     "GELU",
     "ONES",
     "ZEROS",
+    "Abs",
     "AdaptiveAvgPool",
     "AdaptiveMaxPool",
     "Architecture",
     "AvgPool",
     "BatchNorm",
+    "Bilinear",
     "Block",
     "Call",
     "Chain",
     "Clip",
     "Constant",
     "Conv",
+    "ConvTranspose",
     "Dense",
     "DepthwiseConv",
     "Dropout",
@@ -107,6 +112,8 @@ __all__ = [
     "architecture",
     "block",
     "concat",
+    "max_pool_indices",
+    "max_unpool",
     "repeat",
     "scope",
     "select",

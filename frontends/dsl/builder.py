@@ -180,13 +180,28 @@ class Builder:
         hints: Sequence[str] = (),
     ) -> Tensor:
         """Adds a node with one output. Types that do not fit are reported with the input's type and the hints."""
+        return Tensor(self, self._node(op, attrs, inputs, name=name, loc=loc, hints=hints).output)
+
+    def _node(
+        self,
+        op: Operator[A],
+        attrs: A,
+        inputs: Sequence[Value | None],
+        *,
+        name: str,
+        loc: Loc,
+        hints: Sequence[str] = (),
+    ) -> Node:
         name = self.unique(name)
         try:
             node = Node(op, attrs, inputs, name=name, loc=loc)
         except ShapeError as error:
             raise self._explain(error, name, inputs, loc, hints) from None
+        for value in node.outputs:
+            if value.name != name:
+                value.name = self.unique(value.name)
         self.nodes.append(node)
-        return Tensor(self, node.output)
+        return node
 
     def _explain(
         self, error: ShapeError, name: str, inputs: Sequence[Value | None], loc: Loc, hints: Sequence[str]
@@ -199,6 +214,11 @@ class Builder:
 
     def function(self, kind: str, op: Operator[A], attrs: A, inputs: Sequence[Tensor]) -> Tensor:
         """Applies an operator that is no layer: it has no parameters and is named after its kind."""
+        (x,) = self.functions(kind, op, attrs, inputs)
+        return x
+
+    def functions(self, kind: str, op: Operator[A], attrs: A, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The same for an operator with any number of outputs: all of them."""
         loc = user_loc()
         for x in inputs:
             if not isinstance(x, Tensor):
@@ -206,7 +226,8 @@ class Builder:
             if x.builder is not self:
                 raise CnnirError("This tensor belongs to another network.", at=loc)
         name = self._scope.join(self._scope.claim_auto(kind, loc))
-        return self.emit(op, attrs, [x.value for x in inputs], name=name, loc=loc)
+        node = self._node(op, attrs, [x.value for x in inputs], name=name, loc=loc)
+        return tuple(Tensor(self, value) for value in node.outputs)
 
     def arithmetic(self, op_name: str, a: Tensor, b: Tensor | float, *, broadcast: bool = False) -> Tensor:
         """`a op b` for two tensors, or a tensor and a number."""

@@ -98,6 +98,14 @@ class Tanh(Layer):
 
 
 @dataclass(frozen=True, eq=False)
+class Abs(Layer):
+    """The absolute value."""
+
+    def apply(self, call: Call, x: Tensor) -> Tensor:
+        return call.emit(act.ABS, act.NoAttrs(), x)
+
+
+@dataclass(frozen=True, eq=False)
 class HardSigmoid(Layer):
     """`slope * x + offset` bounded by 0 and 1; MobileNet v3's slope of 1/6 unless given (ONNX's is 0.2)."""
 

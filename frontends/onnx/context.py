@@ -224,12 +224,20 @@ class Call:
 
     def emit(self, op: Operator[A], attrs: A, *inputs: Value | None, suffix: str = "") -> Value:
         """Adds a node; the one that gives the result has no suffix and so keeps the name from the file."""
+        (value,) = self.emit_several(op, attrs, *inputs, suffix=suffix)
+        return value
+
+    def emit_several(self, op: Operator[A], attrs: A, *inputs: Value | None, suffix: str = "") -> tuple[Value, ...]:
+        """Adds a node and gives all its outputs."""
         name = self.context.unique(f"{self.name}.{suffix}" if suffix else self.name)
         node = Node(op, attrs, inputs, name=name, loc=self.loc, origins=(self.name,))
-        if too_large(node.output.type.shape):
-            raise self.error(f"The result {node.output.type} of '{self.op}' is too large.")
+        for value in node.outputs:
+            if too_large(value.type.shape):
+                raise self.error(f"The result {value.type} of '{self.op}' is too large.")
+            if value.name != name:
+                value.name = self.context.unique(value.name)
         self.context.nodes.append(node)
-        return node.output
+        return node.outputs
 
     def constant(self, array: Array, name: str) -> Value:
         """A constant that the file does not have as such."""

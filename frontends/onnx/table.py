@@ -12,6 +12,7 @@ from cnnir.frontends.onnx import (
     quantize,
     reduce,
     shapes,
+    upsample,
     windows,
 )
 from cnnir.frontends.onnx.context import Converter
@@ -25,6 +26,7 @@ CONVERTERS: Mapping[str, Converter] = {
     **quantize.CONVERTERS,
     **reduce.CONVERTERS,
     **shapes.CONVERTERS,
+    **upsample.CONVERTERS,
     **windows.CONVERTERS,
 }
 

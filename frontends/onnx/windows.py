@@ -10,20 +10,23 @@ from cnnir.ops.activation import NoAttrs
 from cnnir.ops.conv import CONV, ConvAttrs
 from cnnir.ops.pool import AVERAGE_POOL, GLOBAL_AVERAGE_POOL, GLOBAL_MAX_POOL, MAX_POOL, AveragePoolAttrs, PoolAttrs
 from cnnir.ops.spatial import Pads, Pair
+from cnnir.ops.unpool import MAX_POOL_INDICES
 
 LARGEST = 1 << 12
 """The largest kernel, stride, dilation and pad: beyond is a damaged file, not a network."""
 
 
-def _window_ints(call: Call, name: str) -> tuple[int, ...] | None:
+def window_ints(call: Call, name: str) -> tuple[int, ...] | None:
+    """A list of integers, none of them absurd."""
     values = call.ints_attr(name)
     if values is not None and max(values, default=0) > LARGEST:
         raise call.error(f"Attribute '{name}' of '{call.op}': expected at most {LARGEST}, got {list(values)}.")
     return values
 
 
-def _pair(call: Call, name: str, default: Pair) -> Pair:
-    values = _window_ints(call, name)
+def pair_attr(call: Call, name: str, default: Pair) -> Pair:
+    """An attribute of two integers, height and width."""
+    values = window_ints(call, name)
     if values is None:
         return default
     if len(values) != 2:
@@ -31,7 +34,7 @@ def _pair(call: Call, name: str, default: Pair) -> Pair:
     return values[0], values[1]
 
 
-def _image(call: Call, x: TensorType) -> TensorType:
+def need_image(call: Call, x: TensorType) -> TensorType:
     """Refuses signals and volumes."""
     if x.rank != 4:
         kind = {3: "1-D", 5: "3-D"}.get(x.rank)
@@ -48,7 +51,7 @@ def _pads(call: Call, x: TensorType, kernel: Pair, stride: Pair, dilation: Pair)
     `ceil(input / stride)`; an odd pad goes to the end for SAME_UPPER, to the beginning for SAME_LOWER)."""
     mode = call.string_attr("auto_pad", "NOTSET")
     if mode == "NOTSET":
-        pads = _window_ints(call, "pads") or (0, 0, 0, 0)
+        pads = window_ints(call, "pads") or (0, 0, 0, 0)
         if len(pads) != 4:
             raise call.error(f"Attribute 'pads' of '{call.op}': expected four integers, got {list(pads)}.")
         return pads[0], pads[1], pads[2], pads[3]
@@ -73,43 +76,46 @@ def conv(call: Call) -> Result:
     x = call.value(0)
     weight = call.settled(1, "weight")
     bias = call.settled(2, "bias") if call.given(2) else None
-    _image(call, x.type)
+    need_image(call, x.type)
     if weight.type.rank != 4:
         raise call.error(f"Expected a weight [O,C/groups,KH,KW] for 'Conv', got {weight.type}.")
-    kernel = _pair(call, "kernel_shape", (weight.type.shape[2], weight.type.shape[3]))
-    stride, dilation = _pair(call, "strides", (1, 1)), _pair(call, "dilations", (1, 1))
+    kernel = pair_attr(call, "kernel_shape", (weight.type.shape[2], weight.type.shape[3]))
+    stride, dilation = pair_attr(call, "strides", (1, 1)), pair_attr(call, "dilations", (1, 1))
     pads = _pads(call, x.type, kernel, stride, dilation)
     attrs = ConvAttrs(kernel, stride, pads, dilation, groups=call.int_attr("group", 1))
     return call.emit(CONV, attrs, x, weight, bias, None)
 
 
-def _pool(call: Call) -> tuple[Pair, Pair, Pads, Pair, bool]:
+def pool_window(call: Call) -> tuple[Pair, Pair, Pads, Pair, bool]:
     """Kernel, stride, pads, dilation and ceil mode of `MaxPool` and `AveragePool`."""
-    x = _image(call, call.value(0).type)
+    x = need_image(call, call.value(0).type)
     if not call.has("kernel_shape"):
         raise call.error(f"'{call.op}' lacks its attribute 'kernel_shape'.")
-    kernel = _pair(call, "kernel_shape", (1, 1))
-    stride, dilation = _pair(call, "strides", (1, 1)), _pair(call, "dilations", (1, 1))
+    kernel = pair_attr(call, "kernel_shape", (1, 1))
+    stride, dilation = pair_attr(call, "strides", (1, 1)), pair_attr(call, "dilations", (1, 1))
     return kernel, stride, _pads(call, x, kernel, stride, dilation), dilation, call.flag("ceil_mode")
 
 
 def max_pool(call: Call) -> Result:
-    call.no_more_outputs()
-    return call.emit(MAX_POOL, PoolAttrs(*_pool(call)), call.value(0))
+    if len(call.outputs) > 1 and call.context.reads[call.outputs[1]]:
+        if call.int_attr("storage_order", 0):
+            raise call.error("Indices of 'MaxPool' in column-major order (storage_order = 1) are not supported.")
+        return call.emit_several(MAX_POOL_INDICES, PoolAttrs(*pool_window(call)), call.value(0))
+    return call.emit(MAX_POOL, PoolAttrs(*pool_window(call)), call.value(0))
 
 
 def average_pool(call: Call) -> Result:
-    attrs = AveragePoolAttrs(*_pool(call), count_include_pad=call.flag("count_include_pad"))
+    attrs = AveragePoolAttrs(*pool_window(call), count_include_pad=call.flag("count_include_pad"))
     return call.emit(AVERAGE_POOL, attrs, call.value(0))
 
 
 def global_average_pool(call: Call) -> Result:
-    _image(call, call.value(0).type)
+    need_image(call, call.value(0).type)
     return call.emit(GLOBAL_AVERAGE_POOL, NoAttrs(), call.value(0))
 
 
 def global_max_pool(call: Call) -> Result:
-    _image(call, call.value(0).type)
+    need_image(call, call.value(0).type)
     return call.emit(GLOBAL_MAX_POOL, NoAttrs(), call.value(0))
 
 

@@ -29,7 +29,8 @@ NARROW: Layers = (*((3, 64),) * 3, (3, 128))
 THREE_3: Layers = ((3, 256),) * 3
 SIX_2: Layers = ((2, 256),) * 6
 
-# Table 1 of the paper: stages 2, 3 and, in J, 4.
+# Table 1 of the paper: stages 2, 3 and, in J, 4. The eight layers of 128 filters in G are what makes its complexity
+# just that of A.
 STAGES: Mapping[str, tuple[Layers, ...]] = {
     "a": (WIDE, THREE_3),
     "b": (WIDE, SIX_2),

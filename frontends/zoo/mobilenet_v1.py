@@ -32,12 +32,11 @@ STAGES = (
 @block
 def separable(x: Tensor, filters: int, stride: int, same: bool, epsilon: float) -> Tensor:
     """A 3x3 convolution of every channel by itself, then a 1x1 convolution (figure 3, right)."""
-    init = HeNormal("fan_out")
     return (
         x
         >> DepthwiseConv(3, stride, "same" if same else 1, bias=False, init=HeNormal(), name="conv_dw")
         >> BatchNorm(epsilon, name="bn1") >> ReLU6()
-        >> Conv(filters, 1, bias=False, init=init, name="conv_pw")
+        >> Conv(filters, 1, bias=False, init=HeNormal("fan_out"), name="conv_pw")
         >> BatchNorm(epsilon, name="bn2") >> ReLU6()
     )  # fmt: skip
 

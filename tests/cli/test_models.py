@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import json
 import time
 from pathlib import Path
@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cnnir.analysis import complexity, graph_cost
+from cnnir.bench import Plan
 from cnnir.cli import models as command
 from cnnir.cli.app import app
 from cnnir.data.published import TOP1
@@ -113,7 +114,8 @@ def test_plot_into_a_folder_that_is_not_there(tmp_path: Path) -> None:
 def test_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A small model is compiled and timed; one that does not compile is named and left out."""
     small = command.row(next(m for m in zoo.models() if m.name == "lenet5"))
-    monkeypatch.setattr(command, "Plan", lambda **_: importlib.import_module("cnnir.bench").Plan(rounds=1, calls=2))
+    short = Plan(rounds=1, calls=2)
+    monkeypatch.setattr("cnnir.bench.Plan", lambda **_: short)
     (timed,) = command.measure([small], lambda what, done, total: None)
     assert timed.latency is not None
     assert 0 < timed.latency < 1000
@@ -122,8 +124,11 @@ def test_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise CnnirError("No.")
 
-    monkeypatch.setattr(command, "compile_source", refuse)
+    monkeypatch.setattr("cnnir.compiler.compile_source", refuse)
     assert command.measure([small], lambda what, done, total: None) == []
+    with pytest.raises(CnnirError, match="None of these models could be measured"):
+        command.models(family="nin", plot=tmp_path / "out.svg", measured=True)
+    assert not (tmp_path / "out.svg").exists()
 
 
 def test_published_accuracies_have_their_models_and_sources() -> None:

@@ -170,6 +170,16 @@ def test_weights_of_training_only_heads_are_passed_over(folder: Path) -> None:
         load("mynet.py:f", weights=Path("w.npz"))
 
 
+def test_such_heads_need_not_fit_the_image(folder: Path) -> None:
+    write(folder, "from cnnir.frontends.dsl import *\n@architecture(input=(3, 4, 4))\ndef f(x):\n"
+                  "    x = x >> Conv(2, 1, bias=False, name='a')\n"
+                  "    return x >> ReLU(), training_only(lambda: x >> Conv(1, 4, name='aux'))\n")  # fmt: skip
+    arrays = {"a.weight": np.ones((2, 3, 1, 1)), "aux.weight": np.ones((1, 2, 4, 4)), "aux.bias": np.ones(1)}
+    np.savez(folder / "w.npz", **arrays)
+    graph = load("mynet.py:f", weights=Path("w.npz"), input_shape=(3, 2, 2)).graph
+    assert [v.name for v in graph.constants()] == ["a.weight"]
+
+
 @pytest.mark.parametrize(
     "source", ["none.onnx", "none.cnnir", "none.py:f", "none.pt", "folder/none", "resnet50d.onxx"]
 )

@@ -17,7 +17,19 @@ from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from cnnir.ir import Array, DType, Operator, Sample, TensorType
-from cnnir.ops import conv, dense, layout, normalization, operators, pool, quantize, reduce, shape
+from cnnir.ops import (
+    conv,
+    conv_transpose,
+    dense,
+    layout,
+    normalization,
+    operators,
+    pool,
+    quantize,
+    reduce,
+    shape,
+    unpool,
+)
 from cnnir.ops.activation import CLIP, ELU, HARD_SIGMOID, LEAKY_RELU, SILU, Activation, ActivationKind
 
 U = 2.0**-24
@@ -26,10 +38,13 @@ OPSET = 22
 # ONNX Runtime approximates these by polynomials: a few units in the last place of the largest intermediate.
 TRANSCENDENTAL = {"Sigmoid", "Tanh", "Gelu", "Exp", "Elu", "Swish", "Softmax", "Pow", "LRN"}
 
+# No ONNX counterpart; two outputs: see test_unpool.py.
+ELSEWHERE = (layout.REORDER, unpool.MAX_POOL_INDICES)
+
 SAMPLES: list[tuple[Operator[Any], int, Sample[Any]]] = [
     (op, i, sample)
     for op in operators()
-    if op is not layout.REORDER  # no ONNX counterpart
+    if op not in ELSEWHERE
     for i, sample in enumerate(op.samples(np.random.default_rng(7)))
 ]
 
@@ -55,6 +70,17 @@ def attributes(op: Operator[Any], attrs: Any) -> dict[str, Any]:
             "dilations": attrs.dilation,
             "group": attrs.groups,
         }
+    if op is conv_transpose.CONV_TRANSPOSE:
+        return {
+            "kernel_shape": attrs.kernel_size,
+            "strides": attrs.stride,
+            "pads": attrs.pads,
+            "output_padding": attrs.output_padding,
+            "dilations": attrs.dilation,
+            "group": attrs.groups,
+        }
+    if op is unpool.MAX_UNPOOL:
+        return {"kernel_shape": attrs.kernel_size, "strides": attrs.stride, "pads": attrs.pads}
     if op is dense.DENSE:
         return {"transB": 1}
     if op is normalization.BATCH_NORM:
@@ -156,12 +182,13 @@ def wide(array: Array | None) -> Array | None:
 def magnitude(op: Operator[Any], sample: Sample[Any], exact: Array) -> Array | float:
     """An upper bound of the sum of the magnitudes that the kernel adds up, times their number."""
     inputs = [wide(x) for x in sample.inputs]
-    if op is conv.CONV or op is dense.DENSE:
+    if op in (conv.CONV, dense.DENSE, conv_transpose.CONV_TRANSPOSE):
         bare = type(sample.attrs)(**{**vars(sample.attrs), "activation": None})
         (total,) = op.reference(bare, [None if x is None else np.abs(x) for x in inputs])
         weight = inputs[1]
         assert weight is not None
-        return total * (math.prod(weight.shape[1:]) + 2)
+        terms = weight.size // weight.shape[1] if op is conv_transpose.CONV_TRANSPOSE else weight[0].size
+        return total * (terms + 2)
     if op is normalization.BATCH_NORM:
         x, scale, bias, mean, var = (np.abs(a) for a in inputs if a is not None)
         (total,) = op.reference(sample.attrs, (x, scale, bias, -mean, var))
@@ -223,5 +250,5 @@ def test_float32_reference_stays_float32_and_near(op: Operator[Any], sample: Sam
 
 
 def test_every_operator_is_covered() -> None:
-    assert {op.name for op, _, _ in SAMPLES} == {op.name for op in operators()} - {"Reorder"}
+    assert {op.name for op, _, _ in SAMPLES} == {op.name for op in operators()} - {op.name for op in ELSEWHERE}
     assert len({op.name for op, _, _ in SAMPLES}) >= 38

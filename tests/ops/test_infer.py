@@ -18,6 +18,7 @@ from cnnir.ops import (
     quantize,
     reduce,
     shape,
+    unpool,
 )
 
 N = BATCH
@@ -211,7 +212,7 @@ def test_costs_scale_with_the_batch(op: Operator[Any]) -> None:
             continue
         if op in (shape.FLATTEN, quantize.QUANTIZE_LINEAR, quantize.DEQUANTIZE_LINEAR):
             continue
-        ports = range(len(types)) if op is shape.CONCAT else [0, 3]
+        ports = range(len(types)) if op in (shape.CONCAT, unpool.MAX_UNPOOL) else [0, 3]
         four = [
             TensorType(x.dtype, (4 * x.shape[0], *x.shape[1:])) if x is not None and i in ports else x
             for i, x in enumerate(types)

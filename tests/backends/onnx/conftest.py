@@ -23,7 +23,8 @@ TINY = 2.0**-126
 CONSTANT_PORTS = {"weight", "bias", "scale", "mean", "var", "zero_point", "slope"}
 
 EXACT = {
-    "Abs", "Clip", "Concat", "Dropout", "Flatten", "GlobalMaxPool", "Identity", "Max", "MaxPool", "Min", "Neg",
+    "Abs", "Clip", "Concat", "Dropout", "Flatten", "GlobalMaxPool", "Identity", "Max", "MaxPool", "MaxPoolIndices",
+    "MaxUnpool", "Min", "Neg",
     "Pad", "ReduceMax", "Relu", "Reorder", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze",
 }  # fmt: skip
 """They select or move elements: nothing is rounded."""
@@ -31,7 +32,7 @@ EXACT = {
 
 @dataclass(frozen=True)
 class Case:
-    """A graph of one node (`n`, output `y`), what to feed it and the sample it was made of."""
+    """A graph of one node (`n`, outputs `y`, `y1`, ...), what to feed it and the sample it was made of."""
 
     op: Operator[Any]
     sample: Sample[Any]
@@ -55,7 +56,8 @@ def make_case(op: Operator[Any], sample: Sample[Any]) -> Case:
             inputs.append(value)
             feeds[value.name] = array
     node = Node(op, sample.attrs, values, name="n")
-    graph = Graph("case", inputs, {"y": node.output}, [node])
+    outputs = {"y" if i == 0 else f"y{i}": value for i, value in enumerate(node.outputs)}
+    graph = Graph("case", inputs, outputs, [node])
     graph.verify()
     return Case(op, sample, graph, feeds)
 
@@ -77,11 +79,11 @@ def allowed_error(op: Operator[Any], sample: Sample[Any], y: Array) -> Array:
     k = 4.0
     if op.name in EXACT:
         return np.zeros(y.shape)
-    if op.name in ("Conv", "Gemm"):
+    if op.name in ("Conv", "ConvTranspose", "Gemm"):
         weight = arrays[1]
         assert weight is not None
         (magnitude,) = op.reference(replace(attrs, activation=None), sizes)
-        k = 1.5 * (weight[0].size + 3)
+        k = 1.5 * ((weight.size // weight.shape[1] if op.name == "ConvTranspose" else weight[0].size) + 3)
     elif op.name == "AveragePool":
         assert isinstance(attrs, PoolAttrs)
         (magnitude,) = op.reference(attrs, sizes)

@@ -33,18 +33,18 @@ def test_export_of_each_sample(op: Operator[Any], sample: Sample[Any], case: Any
     one = case(op, sample)
     model = to_model(one.graph)
     onnx.checker.check_model(model, full_check=True)
-    y = run(one.graph, one.feeds)["y"]
-    expected = reference.run(one.graph, one.feeds)["y"]
-    assert y.shape == expected.shape
-    assert y.dtype == one.graph.outputs["y"].type.dtype.numpy
-    error = np.abs(y.astype(np.float64) - expected)
-    bound = allowed(op, sample, expected)
-    assert (error <= bound).all(), f"{error.max()} beyond {bound.flat[(error - bound).argmax()]}"
-
-    back = from_model(model, "back")
-    again = reference.run(back, one.feeds)["y"]
-    # In float64 both: only attributes (float32 in ONNX) and decompositions differ, and hardly.
-    assert (np.abs(again - expected) <= np.minimum(bound, 1e-7 * np.maximum(np.abs(expected), 1))).all()
+    got, results = run(one.graph, one.feeds), reference.run(one.graph, one.feeds)
+    again = reference.run(from_model(model, "back"), one.feeds)
+    for name, expected in results.items():
+        y = got[name]
+        assert y.shape == expected.shape
+        assert y.dtype == one.graph.outputs[name].type.dtype.numpy
+        error = np.abs(y.astype(np.float64) - expected)
+        bound = allowed(op, sample, expected)
+        assert (error <= bound).all(), f"{error.max()} beyond {bound.flat[(error - bound).argmax()]}"
+        # In float64 both: only attributes (float32 in ONNX) and decompositions differ, and hardly.
+        allowance = np.minimum(bound, 1e-7 * np.maximum(np.abs(expected), 1))
+        assert (np.abs(again[name] - expected) <= allowance).all()
 
 
 def test_the_bound_rejects_a_small_error(case: Any, allowed: Callable[..., Any]) -> None:

@@ -22,12 +22,16 @@ from cnnir.backends.tvm.plan import check_plan, plan_memory
 from cnnir.backends.tvm.x86.backend import lower
 from cnnir.backends.tvm.x86.isa import ISAS, Isa
 from cnnir.backends.tvm.x86.support import SUPPORT
+from cnnir.errors import CnnirError
 from cnnir.ir import Array, ArrayData, DType, Graph, Node, Operator, Sample, TensorType, Value
 from cnnir.ir.registry import operators
-from cnnir.ops.activation import RELU, NoAttrs, UnaryOperator
+from cnnir.ops.activation import NEG, RELU, NoAttrs, UnaryOperator
 from cnnir.ops.conv import CONV
+from cnnir.ops.conv_transpose import CONV_TRANSPOSE
 from cnnir.ops.normalization import BATCH_NORM
+from cnnir.ops.pool import PoolAttrs
 from cnnir.ops.quantize import DEQUANTIZE_LINEAR, QUANTIZE_LINEAR
+from cnnir.ops.unpool import MAX_POOL_INDICES, MAX_UNPOOL, MaxUnpoolAttrs
 from cnnir.passes.manager import PassManager
 
 U = 2.0**-24
@@ -38,16 +42,23 @@ EVERY_ISA = [pytest.param(isa, id=isa.name, marks=[pytest.mark.slow] * (isa is n
 # Inputs of another element type than float32, or outputs: tested by `test_quantisation` on a whole chain.
 QUANTISED = {QUANTIZE_LINEAR, DEQUANTIZE_LINEAR}
 
+# Indices are int64 to the outside: tested by `test_unpooling` on pairs.
+INDEXED = {MAX_POOL_INDICES, MAX_UNPOOL}
+
 GROUPS: dict[str, list[Operator[Any]]] = {
     "activations": [o for o in operators() if isinstance(o, UnaryOperator)],
-    "convolutions": [CONV],
-    "others": [o for o in operators() if not isinstance(o, UnaryOperator) and o is not CONV and o not in QUANTISED],
+    "convolutions": [CONV, CONV_TRANSPOSE],
+    "others": [
+        o
+        for o in operators()
+        if not isinstance(o, UnaryOperator) and o not in {CONV, CONV_TRANSPOSE} | QUANTISED | INDEXED
+    ],
 }
 
 
 def test_every_operator_is_supported_and_sampled() -> None:
     assert [o.name for o in operators() if o.name not in SUPPORT] == []
-    assert {o for group in GROUPS.values() for o in group} | QUANTISED == set(operators())
+    assert {o for group in GROUPS.values() for o in group} | QUANTISED | INDEXED == set(operators())
 
 
 def samples_of(op: Operator[Any], seed: int) -> Iterator[tuple[int, Sample[Any]]]:
@@ -120,6 +131,9 @@ def reduction_length(op: Operator[Any], inputs: Sequence[Array | None]) -> int:
     if op.name in ("Conv", "Gemm"):
         assert weight is not None
         return int(np.prod(weight.shape[1:]))
+    if op is CONV_TRANSPOSE:
+        assert weight is not None
+        return int(weight.size // weight.shape[1])
     assert inputs[0] is not None
     return int(inputs[0].size) if op.name.startswith(("Reduce", "Global", "Average", "Softmax", "LRN")) else 1
 
@@ -195,6 +209,41 @@ def test_quantisation(tmp_path: Path) -> None:
     difference = np.abs(actual - expected) / step
     assert difference.max() < 1.001
     assert (difference > 0.001).mean() < 0.01
+
+
+@pytest.mark.parametrize("isa", EVERY_ISA)
+def test_unpooling(isa: Isa, tmp_path: Path) -> None:
+    """Every pooling with indices, something in between, and the unpooling to the size of its input."""
+    graph = Graph("unpooling")
+    feeds: dict[str, Array] = {}
+    for i, sample in enumerate(MAX_POOL_INDICES.samples(np.random.default_rng(17))):
+        (array,) = sample.inputs
+        assert array is not None
+        x = Value(f"x{i}", TensorType(DType.F32, array.shape))
+        pooling = Node(MAX_POOL_INDICES, sample.attrs, [x], name=f"pool{i}")
+        maxima, indices = pooling.outputs
+        (h, w), (oh, ow) = array.shape[2:], maxima.type.shape[2:]
+        negative = Node(NEG, NoAttrs(), [maxima], name=f"neg{i}")
+        whole = MaxUnpoolAttrs((h - oh + 1, w - ow + 1))
+        unpooling = Node(MAX_UNPOOL, whole, [negative.output, indices], name=f"unpool{i}")
+        graph.inputs.append(x)
+        graph.nodes += [pooling, negative, unpooling]
+        graph.outputs |= {f"maxima{i}": maxima, f"y{i}": unpooling.output}
+        feeds[x.name] = array
+    graph.verify()
+    expected = reference.run(graph, feeds)
+    for name, array in run_x86(graph, isa, feeds, tmp_path).items():
+        np.testing.assert_array_equal(array, expected[name], err_msg=name)
+
+
+def test_unpooling_by_foreign_indices_is_refused() -> None:
+    x = Value("x", TensorType(DType.F32, (1, 3, 8, 8)))
+    pooling = Node(MAX_POOL_INDICES, PoolAttrs((2, 2), (2, 2)), [x], name="pool")
+    larger = Node(MAX_UNPOOL, MaxUnpoolAttrs((3, 3), (2, 2)), list(pooling.outputs), name="unpool")
+    graph = Graph("larger", [x], {"y": larger.output}, [pooling, larger])
+    PassManager(x86.target_passes(ISAS[-1])).run(graph)
+    with pytest.raises(CnnirError, match=r"'MaxUnpool' node 'unpool': the pooling of its indices saw an image of"):
+        lower(graph, ISAS[-1])
 
 
 def test_outputs_that_share_memory_are_copied(tmp_path: Path) -> None:

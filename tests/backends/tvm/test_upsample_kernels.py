@@ -188,6 +188,6 @@ def test_refuses_what_does_not_fit() -> None:
         big = ImageBuffer(1, 16, 4097, 4096, 16)
         PoolIndices(big, y, y, (2, 2), (2, 2))
     with pytest.raises(ValueError, match="phases read 1 before and 0 behind axis 2"):
-        ConvTransposeKernel(x, ImageBuffer(1, 16, 17, 17, 16), (3, 3), (2, 2))
+        ConvTransposeKernel(x, ImageBuffer(1, 16, 16, 16, 16), (3, 3), (2, 2))
     with pytest.raises(ValueError, match="does not fit"):
         ConvTransposeKernel(x, ImageBuffer(1, 16, 16, 16, 16), (2, 2), (2, 2), tile=TransposedTile(2, 1, 1))

@@ -68,7 +68,19 @@ def test_unsupported_operators_are_all_listed(model: Any) -> None:
         (make_node("Gather", ["x", "i"], ["y"]), {"i": np.array([1, 2])}, IMAGE, "one index only"),
         (make_node("Concat", ["x", "x"], ["y"], axis=7), {}, IMAGE, "Axis 7 of 'Concat' is out of range for 4"),
         (make_node("Range", ["x", "x", "x"], ["y"]), {}, (), "'Range' is supported on constants and sizes only"),
-        (make_node("MaxPool", ["x"], ["v", "y"], kernel_shape=[2, 2]), {}, IMAGE, "Only the first output of"),
+        (make_node("Dropout", ["x"], ["v", "y"]), {}, IMAGE, "Only the first output of"),
+        (
+            make_node("MaxPool", ["x"], ["v", "y"], kernel_shape=[2, 2], storage_order=1),
+            {},
+            IMAGE,
+            "column-major order",
+        ),
+        (
+            make_node("ConvTranspose", ["x", "w"], ["y"], output_shape=[40, 40]),
+            {"w": np.ones((3, 2, 2, 2), np.float32)},
+            IMAGE,
+            "cannot give an output of",
+        ),
         (
             make_node("BatchNormalization", ["x", "v", "v", "v", "v"], ["y", "m", "n"], training_mode=1),
             {"v": np.ones(3, np.float32)},

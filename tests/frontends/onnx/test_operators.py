@@ -366,8 +366,8 @@ def test_case(name: str, model: Any, agrees: Any) -> None:
 
 def test_every_operator_is_tried() -> None:
     tried = {node.op_type for nodes, _, _, _ in CASES.values() for node in nodes}
-    # `Swish` is newer than what ONNX Runtime executes.
-    assert set(SUPPORTED) - tried == {"Swish"}
+    # `Swish` is newer than what ONNX Runtime executes; the others have a file of their own.
+    assert set(SUPPORTED) - tried == {"Swish", "ConvTranspose", "MaxUnpool"}
     assert {"Shape", "Size", "Constant", "Expand", "ReduceProd"} <= set(CONSTANTS_ONLY) & tried
 
 

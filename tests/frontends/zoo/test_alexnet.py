@@ -7,7 +7,6 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from cnnir.backends import reference
 from cnnir.frontends import zoo
 from cnnir.ir import Graph
 
@@ -22,9 +21,10 @@ def test_size(learnable: Callable[[Graph], int], products: Callable[[Graph], int
 
 def test_the_paper_s_maps() -> None:
     sizes = [n.output.type.shape[1:] for n in zoo.build("alexnet_2012").nodes if n.op.name in ("Conv", "MaxPool")]
-    # Section 3.5 and figure 2: 253,440 would not be 55x55x96; its later layers are these.
+    # Figure 2, both towers together.
     assert sizes == [
-        (96, 55, 55), (96, 27, 27), (256, 27, 27), (256, 13, 13), (384, 13, 13), (384, 13, 13), (256, 13, 13), (256, 6, 6),
+        (96, 55, 55), (96, 27, 27), (256, 27, 27), (256, 13, 13),
+        (384, 13, 13), (384, 13, 13), (256, 13, 13), (256, 6, 6),
     ]  # fmt: skip
 
 
@@ -50,7 +50,6 @@ def test_initial_biases() -> None:
     ones = {v.name for v in graph.constants() if v.name.endswith("bias") and v.data and v.data.numpy().all()}
     # Section 5: the second, fourth and fifth convolution and the hidden dense layers.
     assert ones == {f"{layer}.bias" for layer in ("conv2", "conv4", "conv5", "fc6", "fc7")}
-    assert reference.run(graph, {"input": np.zeros((1, 3, 227, 227), np.float32)})["logits"].shape == (1, 4)
 
 
 def test_deploys(deploys: Callable[..., None]) -> None:

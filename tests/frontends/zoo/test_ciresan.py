@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -26,7 +27,7 @@ def test_weights_of_the_perceptrons(number: int, learnable: Callable[[Graph], in
 def test_number_4_layer_by_layer() -> None:
     weights = [v.type.shape for v in zoo.build("ciresan_mlp4").constants() if v.name.endswith("weight")]
     sizes = (841, 2500, 2000, 1500, 1000, 500, 10)
-    assert weights == [(o, i) for i, o in zip(sizes, sizes[1:], strict=False)]
+    assert weights == [(o, i) for i, o in itertools.pairwise(sizes)]
 
 
 def test_a_column_of_the_paper_s_notation() -> None:

@@ -35,8 +35,8 @@ LAYERS = {
     "g": [*FIRST, (64, 5, 128, 36), *[(128, 3, 128, 18)] * 8, (128, 3, 256, 18)],
 }  # fmt: skip
 
-# Layers with weights, fully connected ones included: those of the convolutions that the paper replaces, counted.
-DEPTHS = dict(a=8, b=11, c=9, d=12, e=14, f=11, g=14, h=11, i=14, j=14)
+# Layers with weights, the three fully connected ones included.
+DEPTHS = {"a": 8, "b": 11, "c": 9, "d": 12, "e": 14, "f": 11, "g": 14, "h": 11, "i": 14, "j": 14}
 
 
 def named(model: str) -> Graph:
@@ -76,7 +76,8 @@ def test_parameters(learnable: Callable[[Graph], int]) -> None:
 
 def test_delayed_pooling_leaves_the_stride_to_the_next_convolution() -> None:
     graph = named("j_delayed")
-    strides = [(n.op.name, n.attrs.kernel_size[0], n.attrs.stride[0]) for n in graph.nodes if "stage" in n.name and n.op.name in ("Conv", "MaxPool")]  # fmt: skip
+    windows = [n for n in graph.nodes if n.name.startswith("stage") and n.op.name in ("Conv", "MaxPool")]
+    strides = [(n.op.name, n.attrs.kernel_size[0], n.attrs.stride[0]) for n in windows]
     assert [s for s in strides if s[0] == "MaxPool"] == [("MaxPool", 3, 1), ("MaxPool", 2, 1), ("MaxPool", 3, 1)]
     assert [s for s in strides if s[2] > 1] == [("Conv", 7, 2), ("Conv", 2, 3), ("Conv", 2, 2), ("Conv", 2, 3)]
     sizes = [layer.output_size[0] for layer in complexity(graph).layers]

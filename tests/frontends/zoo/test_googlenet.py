@@ -68,7 +68,7 @@ def test_names_and_shapes(torchvision: Any, same_names: Any) -> None:
     same_names(zoo.build("googlenet", training=True), lambda: make(True))
 
 
-# 75 pixels: planes of 38, 19, 10 (9 rounded down), 5 and 3 (2) rows.
+# 75 pixels: planes of 38, 19 (rounded down: 18), 9, 4 and 2 rows.
 def test_outputs(torchvision: Any, same_outputs: Any) -> None:
     module = torchvision.models.googlenet(aux_logits=False, init_weights=False)
     same_outputs(zoo.build("googlenet", input_shape=(3, 75, 75)), module)

@@ -54,7 +54,7 @@ def test_names_and_shapes(torchvision: Any, same_names: Any) -> None:
     same_names(zoo.build("inception_v3", training=True), lambda: make(True))
 
 
-# 96 pixels: poolings of planes of 45, 20 and 9 rows, the second of which leaves its last row out.
+# 96 pixels: planes of 45, 22, 20, 9, 4 and 1 rows; of the 20 and of the 4 one is left out.
 @pytest.mark.parametrize("transform_input", [False, True])
 def test_outputs(transform_input: bool, torchvision: Any, same_outputs: Any) -> None:
     module = torchvision.models.inception_v3(

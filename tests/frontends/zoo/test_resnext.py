@@ -50,10 +50,11 @@ def test_every_group_is_as_wide_as_the_name_says() -> None:
 
 
 def test_deploys(deploys: Any) -> None:
-    deploys("resnext50_32x4d", 32)
+    """Every kind of block."""
+    deploys("resnext50_32x4d", 32, repeats=(2, 1, 1, 1))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["resnext101_32x4d", "resnext101_32x8d", "resnext101_64x4d"])
-def test_deploys_others(name: str, deploys: Any) -> None:
+@pytest.mark.parametrize("name", ["resnext50_32x4d", "resnext101_32x4d", "resnext101_32x8d", "resnext101_64x4d"])
+def test_deploys_whole(name: str, deploys: Any) -> None:
     deploys(name, 32)

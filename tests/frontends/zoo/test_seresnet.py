@@ -32,10 +32,11 @@ def test_outputs(timm: Any, same_outputs: Any) -> None:
 
 
 def test_deploys(deploys: Any) -> None:
-    deploys("seresnet50", 32)
+    """Every kind of block."""
+    deploys("seresnet50", 32, repeats=(2, 1, 1, 1))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["seresnet101", "seresnet152"])
-def test_deploys_others(name: str, deploys: Any) -> None:
+@pytest.mark.parametrize("name", ["seresnet50", "seresnet101", "seresnet152"])
+def test_deploys_whole(name: str, deploys: Any) -> None:
     deploys(name, 32)

@@ -26,7 +26,7 @@ def test_names_and_shapes(timm: Any, same_names: Any) -> None:
     same_names(zoo.build("xception"), lambda: timm.create_model("legacy_xception"))
 
 
-# 75 pixels: the poolings get planes of 34, 17, 9 and 5 rows.
+# 75 pixels: the poolings make planes of 18, 9, 5 and 3 rows of 35.
 def test_outputs(timm: Any, same_outputs: Any) -> None:
     same_outputs(zoo.build("xception", input_shape=(3, 75, 75)), timm.create_model("legacy_xception"))
 
