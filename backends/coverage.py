@@ -21,9 +21,7 @@ class Coverage:
 
 def coverage() -> list[Coverage]:
     """A row for every operator, by name."""
-    return [
-        Coverage(o.name, o.name in SUPPORT, o in WRITERS or isinstance(o, UnaryOperator)) for o in operators()
-    ]
+    return [Coverage(o.name, o.name in SUPPORT, o in WRITERS or isinstance(o, UnaryOperator)) for o in operators()]
 
 
 def markdown() -> str:

@@ -26,10 +26,7 @@ class Target:
 
 
 TARGETS: tuple[Target, ...] = (
-    *(
-        Target(f"x86:{isa.name}", "tvm-x86", f"native code, {isa.lanes} float32 lanes", isa)
-        for isa in ISAS
-    ),
+    *(Target(f"x86:{isa.name}", "tvm-x86", f"native code, {isa.lanes} float32 lanes", isa) for isa in ISAS),
     Target("onnx", "onnx", "an optimised ONNX model, executed by ONNX Runtime"),
 )
 

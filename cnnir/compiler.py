@@ -26,6 +26,8 @@ from cnnir.frontends.source import Source
 from cnnir.ir import Array, Graph
 from cnnir.ir.data import digest
 from cnnir.manifest import Json
+from cnnir.ops.quantize import QUANTIZE_LINEAR
+from cnnir.ops.unpool import MAX_POOL_INDICES
 from cnnir.passes.base import EXACT
 from cnnir.passes.manager import PassManager, PassRecord
 from cnnir.passes.pipeline import DEFAULT_PIPELINE, parse_pipeline
@@ -251,9 +253,35 @@ def _check(graph: Graph, manifest: Manifest, product: Product) -> Deviation:
 
     expected = reference.run(graph, pick(feeds))
     deviation = compare(pick(actual), expected, precision=manifest.precision)
+    if not deviation.passed and manifest.precision == "fp32":
+        deviation = _relaxed(deviation, graph, pick(feeds), expected)
     if not deviation.passed:
         raise WrongCodeError(f"The compiled code is wrong: {deviation.summary()}.", notes=["Nothing was written."])
     return deviation
+
+
+AMPLIFIED = 4.0
+"""How much further than NumPy in float32 the compiled code may be from float64: it sums in another order."""
+
+
+DISCONTINUOUS = (MAX_POOL_INDICES, QUANTIZE_LINEAR)
+"""Operators whose result jumps: of two almost equal values another one is the maximum, or rounds the other way."""
+
+FLIPPED = 2e-2
+"""Bound for networks with such operators: among a million windows a few are near-ties, whatever the arithmetic."""
+
+
+def _relaxed(
+    deviation: Deviation, graph: Graph, feeds: Mapping[str, Array], expected: Mapping[str, Array]
+) -> Deviation:
+    """The same deviation under the bound that the network itself sets.
+
+    Deep untrained networks and rounding to integers amplify float32 rounding beyond any fixed bound: what the
+    reference loses when it computes in float32 says how much.
+    """
+    rounding = compare(reference.Interpreter(graph, dtype=np.float32).run(feeds), expected).relative_rms
+    steps = any(node.op in DISCONTINUOUS for node in graph.nodes)
+    return replace(deviation, bound=max(deviation.bound or 0.0, AMPLIFIED * rounding, FLIPPED if steps else 0.0))
 
 
 def _rounded(figures: Mapping[str, Json]) -> dict[str, Json]:

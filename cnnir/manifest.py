@@ -194,8 +194,9 @@ class TvmExecution:
     Attributes:
         library: the member that is a shared object.
         weights: the member with the packed weights, float32.
-        arena_bytes: length of the scratch memory that one request needs; a multiple of 4.
+        arena_bytes: length of the memory that one request needs for activations; a multiple of 4.
         entry: name of the packed function.
+        scratch_bytes: length of what the arena has behind that for each thread; a multiple of 4.
     """
 
     kind: ClassVar[str] = "tvm-x86"
@@ -203,10 +204,15 @@ class TvmExecution:
     weights: str
     arena_bytes: int
     entry: str = "cnnir_main"
+    scratch_bytes: int = 0
 
     def __post_init__(self) -> None:
         if self.arena_bytes <= 0 or self.arena_bytes % 4:
             raise ManifestError(f"Expected an arena of whole float32 elements, got {self.arena_bytes} bytes.")
+        if self.scratch_bytes < 0 or self.scratch_bytes % 4:
+            raise ManifestError(
+                f"Expected scratch memory of whole float32 elements, got {self.scratch_bytes} bytes."
+            )
 
     @property
     def members(self) -> tuple[str, ...]:
@@ -218,6 +224,7 @@ class TvmExecution:
             "library": self.library,
             "weights": self.weights,
             "arena_bytes": self.arena_bytes,
+            "scratch_bytes": self.scratch_bytes,
             "entry": self.entry,
         }
 
@@ -246,7 +253,8 @@ def _execution(value: Json, where: str) -> Execution:
     execution: Execution
     if kind == TvmExecution.kind:
         library, weights = (_member(f.string(name), f"{where}.{name}") for name in ("library", "weights"))
-        execution = TvmExecution(library, weights, f.integer("arena_bytes", 1), f.string("entry"))
+        arena_bytes, scratch_bytes = f.integer("arena_bytes", 1), f.integer("scratch_bytes", 0)
+        execution = TvmExecution(library, weights, arena_bytes, f.string("entry"), scratch_bytes)
     elif kind == OnnxExecution.kind:
         execution = OnnxExecution(_member(f.string("model"), f"{where}.model"))
     else:

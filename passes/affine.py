@@ -178,10 +178,10 @@ def fold_after(affine: Affine, layer: LinearLayer, absorbed: Node, edit: Editor)
     weight, bias = layer.weight, layer.bias
     if affine.scales:
         scale = affine.scale.reshape(-1, *(1,) * (weight.type.rank - 1))
-        data = _lazy(weight, lambda w: w * scale)
+        data = lazily(weight, lambda w: w * scale)
         weight = edit.constant(weight, data, users)
     if bias is not None:
-        bias = edit.constant(bias, _lazy(bias, lambda b: b * affine.scale + affine.shift), users)
+        bias = edit.constant(bias, lazily(bias, lambda b: b * affine.scale + affine.shift), users)
     elif affine.additive:
         array = affine.shift.astype(weight.type.dtype.numpy)
         bias = edit.new_constant(f"{layer.node.name}.bias", ArrayData(array))
@@ -206,7 +206,7 @@ def fold_before(affine: Affine, layer: LinearLayer, x: Value, absorbed: Node, ed
 
     weight = old
     if affine.scales:
-        weight = edit.constant(old, _lazy(old, lambda w: w * for_filters(affine.scale)), users)
+        weight = edit.constant(old, lazily(old, lambda w: w * for_filters(affine.scale)), users)
     if affine.additive:
         axes = tuple(range(1, old.type.rank))
 
@@ -219,7 +219,7 @@ def fold_before(affine: Affine, layer: LinearLayer, x: Value, absorbed: Node, ed
             data = LazyData((filters,), dtype, lambda: offset().astype(dtype.numpy))
             bias = edit.new_constant(f"{layer.node.name}.bias", data)
         else:
-            bias = edit.constant(bias, _lazy(bias, lambda b: b + offset()), users)
+            bias = edit.constant(bias, lazily(bias, lambda b: b + offset()), users)
     return layer.inputs(x=x, weight=weight, bias=bias)
 
 
@@ -237,7 +237,7 @@ def per_channel(constant: Value, filters: int, rank: int) -> TensorData | None:
     return LazyData((filters,), data.dtype, lambda: np.broadcast_to(data.numpy().reshape(-1), (filters,)))
 
 
-def _lazy(value: Value, compute: Callable[[Array], Array]) -> TensorData:
+def lazily(value: Value, compute: Callable[[Array], Array]) -> TensorData:
     """`compute` over the elements in float64, rounded once, when somebody asks: untrained networks stay cheap."""
     data = _data(value)
 

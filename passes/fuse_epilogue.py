@@ -9,6 +9,7 @@ from cnnir.ir import Attrs, Graph, Node, Operator, Value
 from cnnir.ir.registry import operators
 from cnnir.ops.activation import Activation, UnaryOperator, activation_of
 from cnnir.ops.conv import CONV, ConvAttrs
+from cnnir.ops.conv_transpose import CONV_TRANSPOSE, ConvTransposeAttrs
 from cnnir.ops.dense import DenseAttrs
 from cnnir.ops.elementwise import ADD, DIV, MAX, MIN, MUL, POW, SUB, BinaryAttrs
 from cnnir.passes.affine import LINEAR, LinearLayer, per_channel
@@ -17,6 +18,7 @@ from cnnir.passes.editor import Editor
 from cnnir.passes.pattern import Anything, Apply, Constant, Match, Miss, Rule, apply_rules, match
 from cnnir.passes.registry import register
 
+_Carriers = ConvAttrs | ConvTransposeAttrs | DenseAttrs | BinaryAttrs
 _BINARY = (ADD, SUB, MUL, DIV, MAX, MIN, POW)
 
 
@@ -104,7 +106,7 @@ class _Activation(Rule):
 
     def __init__(self) -> None:
         unary = tuple(op for op in operators() if isinstance(op, UnaryOperator))
-        self._pattern = Apply("activation", unary, (Apply("host", (*LINEAR, *_BINARY)),))
+        self._pattern = Apply("activation", unary, (Apply("host", (*LINEAR, CONV_TRANSPOSE, *_BINARY)),))
 
     @property
     def roots(self) -> tuple[Operator[Any], ...]:
@@ -138,7 +140,8 @@ class FuseEpilogue(Pass):
     Given:  y = Relu(Add(Add(Conv(x, w), b), r))
     Result: y = Conv(x, w, b, residual=r, activation=relu)
 
-    A dense layer takes bias and activation, an element-wise operator of two inputs an activation. Each step needs
+    A dense layer takes bias and activation, a transposed convolution and an element-wise operator of two inputs an
+    activation. Each step needs
     the value in between to have one reader, and the order bias, residual, activation, which is the epilogue's.
     """
 
@@ -152,12 +155,12 @@ class FuseEpilogue(Pass):
 def epilogue_of(node: Node) -> Activation | None:
     """The activation that a node carries as data."""
     attrs = node.attrs
-    return attrs.activation if isinstance(attrs, ConvAttrs | DenseAttrs | BinaryAttrs) else None
+    return attrs.activation if isinstance(attrs, _Carriers) else None
 
 
 def with_activation(attrs: Attrs, activation: Activation | None) -> Attrs:
     """The same attributes with that activation."""
-    assert isinstance(attrs, ConvAttrs | DenseAttrs | BinaryAttrs)
+    assert isinstance(attrs, _Carriers)
     return replace(attrs, activation=activation)
 
 

@@ -26,6 +26,8 @@ PIPELINES: Mapping[str, str] = types.MappingProxyType(
             "dce,canonicalize,remove-identity,constant-folding,cse,"
             "repeat(fold-pad,fold-batch-norm,fold-affine,remove-identity),fuse-epilogue,dce"
         ),
+        # Bag of Tricks: variant a becomes b, then c, then d.
+        "resnet-d": "delay-downsampling,deepen-stem,avgpool-shortcut",
     }
 )
 """Named pipelines: a name stands for its text wherever a pass may stand."""

@@ -40,7 +40,7 @@ ALLOWED: dict[str, set[str]] = {
     "cnnir.validate": _WHOLE,
     "cnnir.compiler": {*_WHOLE, "cnnir.validate"},  # it ends by checking its own output
     "cnnir.bench": {*_WHOLE, "cnnir.validate", "cnnir.compiler"},
-    "cnnir.inspect": {*_WHOLE, "cnnir.validate", "cnnir.compiler"},
+    "cnnir.inspect": {*_WHOLE, "cnnir.validate", "cnnir.compiler", "cnnir.bench"},
     "cnnir.cli": {*_WHOLE, "cnnir.validate", "cnnir.compiler", "cnnir.bench", "cnnir.inspect"},
     "cnnir.__main__": {"cnnir.cli"},
 }

@@ -2,7 +2,8 @@
 
 A kernel is a private PrimFunc `name(lo, hi, pointers...)` that computes the independent work units `lo..hi-1`.
 The entry function splits `0..units` over the threads; because kernels never contain a parallel region
-themselves, their accumulators stay in registers or on the stack.
+themselves, their accumulators stay in registers or on the stack. A kernel that needs more than a stack holds says
+how much `scratch` memory, and takes a pointer to its thread's part of the arena behind the others.
 """
 
 from __future__ import annotations
@@ -109,6 +110,14 @@ class Kernel:
     def units(self) -> int:
         """Independent work units; results do not depend on how they are split."""
         raise NotImplementedError
+
+    @property
+    def scratch(self) -> int:
+        """Float32 elements of working memory for each thread, contents undefined when a call begins; 0 for none.
+
+        If there are any, the function takes a pointer to them, aligned to a cache line, as its last parameter.
+        """
+        return 0
 
     @property
     def flops(self) -> int:

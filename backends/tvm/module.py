@@ -16,6 +16,10 @@ from cnnir.ir import Graph, Value
 ENTRY = "cnnir_main"
 
 
+FENCE = "  T.evaluate(T.call_llvm_intrin('llvm.x86.sse2.mfence', dtype='void'))"
+"""Before a call without a region. TVM tells LLVM that different pointers never alias, which holds inside a kernel
+but not between kernels, whose buffers reuse the arena: inlined side by side, loads would move before stores."""
+
 REGION_MICROSECONDS = 5.0
 """What a parallel region costs: a kernel that takes no longer on one core is called without one."""
 
@@ -63,7 +67,8 @@ class _Weights:
 def generate(graph: Graph, steps: Sequence[Step], plan: MemoryPlan) -> GeneratedModule:
     """Renders kernels and entry. Equal kernels are one function; `cnnir_main` launches one region a step.
 
-    Signature of the entry: inputs, weights (1-D), arena (1-D), outputs, all float32; threads (int32).
+    Signature of the entry: inputs, weights (1-D), arena (1-D), outputs, all float32; threads (int32). The arena
+    has `plan.size + threads * plan.scratch` elements.
     """
     names: dict[Kernel, str] = {}
     for step in steps:
@@ -85,11 +90,17 @@ def generate(graph: Graph, steps: Sequence[Step], plan: MemoryPlan) -> Generated
             return f"T.address_of({external[root]}[{origin}])"
         return f"T.address_of(arena[{plan.offsets[root]}])"
 
+    arena_size = max(plan.size, ALIGNMENT)
     calls = []
     for i, step in enumerate(steps):
         pointers = ", ".join(pointer(operand) for operand in step.operands)
         name, units = names[step.kernel], step.kernel.units
-        if _microseconds(step.kernel) < REGION_MICROSECONDS:
+        parallel = _microseconds(step.kernel) >= REGION_MICROSECONDS
+        if step.kernel.scratch:
+            thread = f" + t{i} * {plan.scratch}" if parallel else ""
+            pointers += f", T.address_of(arena[{arena_size}{thread}])"
+        if not parallel:
+            calls.append(FENCE)
             calls.append(f"  Module.{name}(0, {units}, {pointers})")
             continue
         calls.append(f"  for t{i} in T.parallel(threads):")
@@ -97,7 +108,7 @@ def generate(graph: Graph, steps: Sequence[Step], plan: MemoryPlan) -> Generated
     parameters = [
         *(f"{name}: T.Buffer({shape}, 'float32')" for name, shape in shapes.items() if name.startswith("x")),
         f"weights: T.Buffer(({weights.size + ALIGNMENT},), 'float32')",
-        f"arena: T.Buffer(({max(plan.size, ALIGNMENT)},), 'float32')",
+        "arena_: T.handle",
         *(f"{name}: T.Buffer({shape}, 'float32')" for name, shape in shapes.items() if name.startswith("y")),
         "threads: T.int32",
     ]
@@ -109,6 +120,9 @@ def generate(graph: Graph, steps: Sequence[Step], plan: MemoryPlan) -> Generated
             " @T.prim_func(s_tir=True)",
             f" def {ENTRY}({', '.join(parameters)}):",
             f"  T.func_attr({{'global_symbol': '{ENTRY}', 'tirx.noalias': True}})",
+            # How long it is depends on the number of threads.
+            "  arena_size = T.int32()",
+            "  arena = T.match_buffer(arena_, (arena_size,), 'float32')",
             *(calls or ["  T.evaluate(0)"]),
             "",
         ]

@@ -17,11 +17,15 @@ SLACK = 16
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """Offsets in elements of the arena, for every value that owns memory there; `roots` resolves views."""
+    """Offsets in elements of the arena, for every value that owns memory there; `roots` resolves views.
+
+    The arena has `size` elements, and behind them `scratch` more for each thread.
+    """
 
     offsets: dict[Value, int]
     size: int
     roots: dict[Value, Value]
+    scratch: int = 0
 
     def root(self, value: Value) -> Value:
         """The value whose buffer this one lives in."""
@@ -63,7 +67,9 @@ def plan_memory(graph: Graph, lowered: Sequence[Lowered]) -> MemoryPlan:
         offsets[value] = offset
         placed.append((offset, offset + size, value))
         total = max(total, offset + size)
-    return MemoryPlan(offsets, total, roots)
+    # Steps run one after the other: all of them share the scratch memory.
+    scratch = max((_aligned(step.kernel.scratch) for step in steps), default=0)
+    return MemoryPlan(offsets, total, roots, scratch)
 
 
 def check_plan(plan: MemoryPlan, lowered: Iterable[Lowered]) -> None:

@@ -13,7 +13,7 @@ import typer
 
 from cnnir import __version__
 from cnnir.cli import bench, compile, info, inspect, models, passes, run, show, targets, validate
-from cnnir.cli.console import err, note
+from cnnir.cli.console import ReaderGoneError, err, note
 from cnnir.errors import CnnirError, UnknownNameError, VerificationError
 
 app = typer.Typer(
@@ -98,7 +98,7 @@ def _guarded(arguments: Sequence[str]) -> int:
         if _is_bug(error):
             _report_bug(error, arguments)
         return error.exit_code
-    except BrokenPipeError:
+    except ReaderGoneError:
         _close_output()
         return BROKEN_PIPE
     except OSError as error:

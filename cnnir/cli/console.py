@@ -36,9 +36,16 @@ GAP = 2
 """Blanks between two columns of a table."""
 
 
+class ReaderGoneError(Exception):
+    """Nobody reads what is printed any more (`cnnir models | head -1`): no failure, but the end.
+
+    Not a `BrokenPipeError`, which the command line's parser takes for a failure.
+    """
+
+
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        raise BrokenPipeError  # rich would end the program here, with the exit code of a failure
+        raise ReaderGoneError
 
 
 def _console(*, stderr: bool) -> Console:
@@ -69,8 +76,11 @@ def warn(text: str) -> None:
 
 def print_json(value: object) -> None:
     """Writes one JSON document to standard output, and nothing else."""
-    sys.stdout.write(json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise ReaderGoneError from None
 
 
 def _finite(value: object) -> object:
@@ -84,7 +94,7 @@ def _finite(value: object) -> object:
     return value
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> Table:
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     """A table that never breaks a name or a number.
 
     A column whose name begins with `>` is right-aligned; one that begins with `?` is left out where the terminal
@@ -103,7 +113,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: st
         if "?" in _marks(columns[i]) and i in kept:
             kept.remove(i)
             wraps = wraps and i < kept[-1]
-    result = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, GAP, 0, 0))
+    result = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
     result.header_style = "bold"
     for i in kept:
         last = wraps and i == kept[-1]
@@ -135,9 +145,9 @@ def _least(kept: Sequence[int], widths: Sequence[int], wraps: bool) -> int:
     return sum(needed) + GAP * (len(needed) - 1)
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Prints `table`. One that is wider than the terminal is not cropped: the terminal breaks its lines."""
-    made = table(columns, rows, title=title)
+    made = table(columns, rows)
     least = out.measure(made, options=out.options.update(max_width=UNBOUNDED)).minimum
     if least > out.width:
         made.width = least

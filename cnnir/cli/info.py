@@ -45,7 +45,9 @@ def _fields(manifest: Manifest) -> Iterator[tuple[str, str]]:
         found, bound = manifest.validation.get("relative_rms"), manifest.validation.get("bound")
         yield "validation", f"relative RMS error {found} against the float64 reference, at most {bound} allowed"
     if isinstance(manifest.execution, TvmExecution):
-        yield "memory", f"{quantity(manifest.execution.arena_bytes, 'B')} of activations a request"
+        scratch = manifest.execution.scratch_bytes
+        more = f", and {quantity(scratch, 'B')} for each thread" if scratch else ""
+        yield "memory", f"{quantity(manifest.execution.arena_bytes, 'B')} of activations a request{more}"
     for name, member in manifest.members.items():
         yield f"member {name}", f"{quantity(member.bytes, 'B')}, sha256 {member.sha256}"
     yield "written by", f"cnnir {manifest.cnnir_version}, format {'.'.join(map(str, manifest.format_version))}"

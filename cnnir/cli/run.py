@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cnnir.cli.console import print_json, print_table
+from cnnir.cli.console import print_json, print_table, say
 from cnnir.cli.options import Artifact, Json, PreprocessName, Threads
 
 
@@ -47,8 +47,8 @@ def run(
         )
         return
     for path, best in results:
+        say(str(path), style="italic")
         print_table(
             [">class", ">probability", "name"],
             [(c.index, f"{100 * c.probability:.2f}%", c.name) for c in best],
-            title=str(path),
         )

@@ -1,1 +1,1 @@
-"""Pass-by-pass views of a compilation."""
+"""What passes did to a network, and pictures of it."""

@@ -31,7 +31,7 @@ from cnnir.ir.graph import Graph, Node, Value
 from cnnir.ir.parser import FORMAT, parse_graph, parse_with
 from cnnir.ir.weights import read_weights, write_weights
 
-__all__ = ["load_graph", "parse_graph", "print_graph", "save_graph", "tensors_of"]
+__all__ = ["attributes_text", "load_graph", "parse_graph", "print_graph", "save_graph", "tensors_of"]
 
 _BARE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]*")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -118,7 +118,7 @@ def _node(node: Node) -> str:
     parts = [
         f"{', '.join(map(_typed, node.outputs))} = {node.op.name}({', '.join(map(_reference, inputs))})",
     ]
-    if attrs := _fields(node.attrs):
+    if attrs := attributes_text(node.attrs):
         parts.append(f"{{{attrs}}}")
     if len(node.outputs) != 1 or node.output.name != node.name:
         parts.append(f"name {json.dumps(node.name)}")
@@ -131,7 +131,7 @@ def _node(node: Node) -> str:
     return " ".join(parts)
 
 
-def _fields(record: object) -> str:
+def attributes_text(record: object) -> str:
     """`name=value` of every field that does not have its default."""
     assert dataclasses.is_dataclass(record)
     written = []
@@ -154,7 +154,7 @@ def _literal(value: object) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(map(_literal, value))}]"
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return f"{type(value).__name__}({_fields(value)})"
+        return f"{type(value).__name__}({attributes_text(value)})"
     if isinstance(value, int | float):
         return repr(value)
     raise TypeError(f"an attribute of type {type(value).__name__} has no text form")

@@ -51,7 +51,9 @@ class ConvTransposeAttrs(Attrs):
             full = (size[axis] - 1) * self.stride[axis] + extent + self.output_padding[axis]
             cut = self.pads[axis] + self.pads[axis + 2]
             if full <= cut:
-                raise ShapeError(f"Padding {self.pads[axis]}+{self.pads[axis + 2]} leaves nothing of {full} pixels.")
+                raise ShapeError(
+                    f"Padding {self.pads[axis]}+{self.pads[axis + 2]} leaves nothing of {full} pixels."
+                )
             sizes.append(full - cut)
         return sizes[0], sizes[1]
 

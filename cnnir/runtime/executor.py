@@ -36,7 +36,7 @@ class TvmExecutor:
         self.threads = thread_count.choose(threads)
         self._library = Library(artifact.member(execution.library), execution.entry)
         self._weights = artifact.member(execution.weights)
-        self._arena = huge_empty(execution.arena_bytes // 4)
+        self._arena = huge_empty((execution.arena_bytes + self.threads * execution.scratch_bytes) // 4)
         self._fixed = [as_tensor(self._runtime, self._weights), as_tensor(self._runtime, self._arena)]
         specs = [*artifact.manifest.inputs, *artifact.manifest.outputs]
         self._specs = specs

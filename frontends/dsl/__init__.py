@@ -49,8 +49,8 @@ from cnnir.frontends.dsl.pointwise import (
 )
 from cnnir.frontends.dsl.pooling import AdaptiveAvgPool, AvgPool, GlobalAvgPool, GlobalMaxPool, MaxPool
 from cnnir.frontends.dsl.tensor import Pipe, Tensor
-from cnnir.frontends.dsl.upsample import Bilinear, ConvTranspose, max_pool_indices, max_unpool
 from cnnir.frontends.dsl.trace import Outputs, TrainingOnly, trace, training_only
+from cnnir.frontends.dsl.upsample import Bilinear, ConvTranspose, max_pool_indices, max_unpool
 
 __all__ = [
     "ELU",

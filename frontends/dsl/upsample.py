@@ -42,7 +42,7 @@ def _triangle(size: int) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class ConvTranspose(Layer):
-    """Transposed convolution, `[N, C, H, W]` -> `[N, filters, H', W']`: every pixel adds its kernel, `stride` apart.
+    """Transposed convolution, `[N, C, H, W]` -> `[N, filters, H', W']`: pixels add their kernels, `stride` apart.
 
     H' = (H - 1) stride + dilation (KH - 1) + 1 + output_padding - padding on both sides; `padding` is an integer,
     (height, width) or (top, left, bottom, right). Parameters: `weight` `[C, filters/groups, KH, KW]`, `bias`
@@ -131,6 +131,6 @@ def max_unpool(x: Tensor, indices: Tensor, size: tuple[int, int]) -> Tensor:
     height, width = pair(size, "size", loc)
     if height < x.size[0] or width < x.size[1]:
         raise CnnirError(f"Expected a 'size' of at least {list(x.size)}, got {[height, width]}.", at=loc)
-    (kernel_h, stride_h), (kernel_w, stride_w) = (_window(n, m) for n, m in zip(x.size, (height, width), strict=True))
-    kernel, stride = (kernel_h, kernel_w), (stride_h, stride_w)
-    return x.builder.function("maxunpool", MAX_UNPOOL, MaxUnpoolAttrs(kernel, stride), [x, indices])
+    rows, columns = _window(x.size[0], height), _window(x.size[1], width)
+    attrs = MaxUnpoolAttrs((rows[0], columns[0]), (rows[1], columns[1]))
+    return x.builder.function("maxunpool", MAX_UNPOOL, attrs, [x, indices])

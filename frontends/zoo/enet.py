@@ -54,7 +54,7 @@ def bottleneck(x: Tensor, kind: str, dropout: float, dilation: int = 1) -> Tenso
     """A bottleneck beside the identity, regular, dilated or asymmetric (5x1 and 1x5)."""
     inner = x.channels // 4
     main: Pipe = conv(inner, (5, 1)) >> conv(inner, (1, 5)) if kind == "asymmetric" else conv(inner, 3, 1, dilation)
-    return (x + (x >> branch(x.channels, main, dropout))) >> PReLU(per_channel=True)
+    return (x + (x >> branch(x.channels, main, dropout))) >> PReLU(per_channel=True, name="prelu")
 
 
 def down(x: Tensor, name: str, filters: int, dropout: float) -> tuple[Tensor, Tensor]:
@@ -62,18 +62,18 @@ def down(x: Tensor, name: str, filters: int, dropout: float) -> tuple[Tensor, Te
     with scope(name):
         y = x >> branch(filters, conv(filters // 4, 3), dropout, stride=2)
         pooled, indices = max_pool_indices(x, 2)
-        return (y + (pooled >> Pad(channels=(0, filters - x.channels)))) >> PReLU(per_channel=True), indices
+        return (y + (pooled >> Pad(channels=(0, filters - x.channels)))) >> PReLU(
+            per_channel=True, name="prelu"
+        ), indices
 
 
 def up(x: Tensor, name: str, filters: int, indices: Tensor, dropout: float) -> Tensor:
     """Twice the size: a transposed convolution, beside it what a 1x1 convolution leaves, unpooled."""
     with scope(name):
-        main = ConvTranspose(
-            filters // 4, 3, stride=2, padding=1, output_padding=1, bias=False, init=HeNormal(), name="up"
-        )
+        main = ConvTranspose(filters // 4, 3, stride=2, padding=1, output_padding=1, bias=False, init=HeNormal())
         y = x >> branch(filters, main, dropout)
         skip = x >> Stack("skip", conv(filters, 1), norm())
-        return (y + max_unpool(skip, indices, y.size)) >> PReLU(per_channel=True)
+        return (y + max_unpool(skip, indices, y.size)) >> PReLU(per_channel=True, name="prelu")
 
 
 @architecture(

@@ -31,7 +31,8 @@ def crop(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 @architecture(
     input=(1, 572, 572),
-    paper="Ronneberger et al. 2015, U-Net: Convolutional Networks for Biomedical Image Segmentation, arXiv 1505.04597",
+    paper="Ronneberger et al. 2015, U-Net: Convolutional Networks for Biomedical Image Segmentation, "
+    "arXiv 1505.04597",
     labels="cells",
 )
 def unet(image: Tensor, classes: int = 2, width: int = 64, depth: int = 4) -> Tensor:

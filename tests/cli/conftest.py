@@ -22,13 +22,14 @@ from cnnir.frontends.dsl import Conv, Dense, Flatten, GlobalAvgPool, ReLU, Tenso
 
 @architecture(input=(3, 8, 8))
 def tiny(image: Tensor) -> Tensor:
-    return image >> Conv(8, 3, padding=1, name="conv") >> ReLU() >> GlobalAvgPool() >> Flatten() >> Dense(4, name="fc")
+    x = image >> Conv(8, 3, padding=1, name="conv") >> ReLU() >> GlobalAvgPool()
+    return x >> Flatten() >> Dense(4, name="fc")
 
 
 @architecture(input=(3, 8, 8))
 def lenet5(image: Tensor) -> Tensor:
     """Called like a built-in one."""
-    return image >> Conv(8, 3, padding=1, name="conv") >> ReLU() >> GlobalAvgPool() >> Flatten() >> Dense(4, name="fc")
+    return tiny(image)
 '''
 
 
@@ -58,9 +59,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def cli(
-    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Cli:
+def cli(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
     """Runs `cnnir` in this process, in an empty folder `here` with temporary files of its own in `temporary`."""
     for name in ("here", "temporary"):
         (tmp_path / name).mkdir()

@@ -123,7 +123,7 @@ def test_every_sample_of_every_operator_comes_back() -> None:
                 None if a is None else Value.constant(f"c{i}", ArrayData(a)) for i, a in enumerate(sample.inputs)
             ]
             node = Node(op, sample.attrs, values, name="n")
-            graph = Graph("g", [], {"y": node.output}, [node])
+            graph = Graph("g", [], {f"y{i}": v for i, v in enumerate(node.outputs)}, [node])
             back = parse_graph(print_graph(graph), tensors_of(graph))
             assert difference(graph, back) is None
             assert repr(back.nodes[0].attrs) == repr(sample.attrs)

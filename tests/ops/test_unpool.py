@@ -107,15 +107,18 @@ def test_the_unknown_batch_passes_through() -> None:
     assert MAX_UNPOOL.infer(MaxUnpoolAttrs((3, 3), (2, 2)), pooled) == (t(BATCH, 8, 7, 9),)
 
 
+INPUTS = [t(1, 4, 2, 2), t(4, 3, 2, 2), None]
+
+
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
         (lambda: ConvTransposeAttrs((3, 3), (2, 2), output_padding=(2, 0)),
          "Expected an output_padding below (2, 2), the larger of stride and dilation, got (2, 0)."),
         (lambda: ConvTransposeAttrs((2, 2), groups=0), "Expected groups of at least 1, got 0."),
-        (lambda: CONV_TRANSPOSE.infer(ConvTransposeAttrs((2, 2), pads=(2, 1, 1, 0)), [t(1, 4, 2, 2), t(4, 3, 2, 2), None]),
+        (lambda: CONV_TRANSPOSE.infer(ConvTransposeAttrs((2, 2), pads=(2, 1, 1, 0)), INPUTS),
          "Padding 2+1 leaves nothing of 3 pixels."),
-        (lambda: CONV_TRANSPOSE.infer(ConvTransposeAttrs((2, 2), groups=3), [t(1, 4, 2, 2), t(4, 3, 2, 2), None]),
+        (lambda: CONV_TRANSPOSE.infer(ConvTransposeAttrs((2, 2), groups=3), INPUTS),
          "4 input channels do not divide into 3 groups."),
         (lambda: CONV_TRANSPOSE.infer(ConvTransposeAttrs((2, 2), groups=2), [t(1, 4, 2, 2), t(3, 4, 2, 2), None]),
          "Expected a weight of shape [4,O/2,2,2], got f32[3,4,2,2]."),

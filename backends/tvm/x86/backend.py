@@ -89,7 +89,7 @@ def compile_graph(
         library = link(build_module(generated.source, isa.target))
         if cache:
             cache.put(key, library)
-    execution = TvmExecution(LIBRARY, WEIGHTS, max(plan.size, 16) * 4, ENTRY)
+    execution = TvmExecution(LIBRARY, WEIGHTS, max(plan.size, 16) * 4, ENTRY, plan.scratch * 4)
     members: dict[str, bytes | NDArray[Any]] = {LIBRARY: library, WEIGHTS: generated.weights}
     return Product(execution, members, describe(generated, plan, lowered))
 
@@ -113,6 +113,7 @@ def describe(generated: GeneratedModule, plan: MemoryPlan, lowered: list[Lowered
         "kernels": len(generated.kernels),
         "views": sum(isinstance(item, View) for item in lowered),
         "arena_bytes": plan.size * 4,
+        "scratch_bytes": plan.scratch * 4,
         "unplanned_bytes": int(sum(np.prod(v.type.physical_shape) for v in plan.offsets)) * 4,
         "weights_bytes": int(generated.weights.nbytes),
     }

@@ -27,6 +27,7 @@ os.environ.setdefault("TVM_NUM_THREADS", "2")
 ALIGNMENT = 64
 GUARD = 512  # bytes before and behind every buffer
 CANARY = 0x5B
+MOST_THREADS = 5
 
 
 @cache
@@ -69,6 +70,9 @@ class KernelRunner:
             arguments = kernel.arguments
             pointers = ", ".join(f"{a.name}.data" for a in arguments)
             buffers = ", ".join(f"{a.name}: T.Buffer(({a.size},), '{a.dtype.numpy}')" for a in arguments)
+            if kernel.scratch:
+                pointers += f", T.address_of(scratch[t * {kernel.scratch}])"
+                buffers += f", scratch: T.Buffer(({MOST_THREADS * kernel.scratch},), 'float32')"
             lines += [
                 kernel.render(f"k{i}"),
                 " @T.prim_func(s_tir=True)",
@@ -107,7 +111,14 @@ class KernelRunner:
             else:
                 g.array[:] = math.nan
         tensors = [tvm_ffi.from_dlpack(guarded[a.name].array) for a in kernel.arguments]
+        if kernel.scratch:
+            scratch = Guarded(MOST_THREADS * kernel.scratch, np.dtype(np.float32))
+            scratch.array[:] = math.nan
+            tensors.append(tvm_ffi.from_dlpack(scratch.array))
         self._entries[kernel, isa](*tensors, threads)
+        if kernel.scratch:
+            scratch.check("scratch")
+            assert np.isnan(scratch.array[threads * kernel.scratch :]).all(), "a thread left its scratch memory"
         for argument in kernel.arguments:
             g = guarded[argument.name]
             g.check(argument.name)

@@ -62,7 +62,7 @@ def test_every_operator_is_supported_and_sampled() -> None:
 
 
 def samples_of(op: Operator[Any], seed: int) -> Iterator[tuple[int, Sample[Any]]]:
-    """Every sample; of an activation one shape for each of its attributes, in turn (the formulas are tested alone)."""
+    """Every sample; of an activation one shape an attribute, in turn (the formulas have tests of their own)."""
     for i, sample in enumerate(op.samples(np.random.default_rng(seed))):
         if not isinstance(op, UnaryOperator) or i % 3 == i // 3 % 3:
             yield i, sample
@@ -164,7 +164,7 @@ def _is_fed(op: Operator[Any], i: int) -> bool:
 
 @pytest.mark.parametrize("isa", EVERY_ISA)
 def test_samples_agree_behind_a_convolution(isa: Isa, tmp_path: Path) -> None:
-    """The same operators on blocked values: each image input is first rectified, channel by channel, by a 1x1 conv."""
+    """The same operators on blocked values: an identity convolution stands before each image input."""
     graph = Graph("blocked")
     feeds: dict[str, Array] = {}
     length: dict[str, int] = {}

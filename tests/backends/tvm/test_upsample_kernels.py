@@ -74,7 +74,9 @@ CASES = {
     "3x3 stride 2, odd": Case((1, 17, 6, 5), 16, Attrs((3, 3), (2, 2), (1, 1, 1, 1)), extra=(1, 2, 0, 1)),
     "4x4 stride 2": Case((1, 16, 9, 9), 21, Attrs((4, 4), (2, 2), (1, 1, 1, 1)), bias=False),
     "16x16 stride 8": Case((1, 21, 3, 4), 21, Attrs((16, 16), (8, 8), (4, 4, 4, 4)), bias=False),
-    "stride 1": Case((1, 20, 7, 6), 33, Attrs((3, 3), (1, 1), (1, 1, 1, 1), activation=SIGMOID), extra=(0, 1, 2, 0)),
+    "stride 1": Case(
+        (1, 20, 7, 6), 33, Attrs((3, 3), (1, 1), (1, 1, 1, 1), activation=SIGMOID), extra=(0, 1, 2, 0)
+    ),
     "dilated": Case((1, 9, 6, 7), 12, Attrs((3, 2), (2, 3), (2, 0, 1, 1), (1, 2), (2, 3)), out_halo=(0, 1, 0, 0)),
     "dilated with the stride": Case((1, 9, 6, 7), 12, Attrs((3, 3), (2, 2), (1, 1, 1, 1), (1, 1), (2, 2))),
     "gaps": Case((1, 6, 4, 3), 20, Attrs((1, 2), (3, 3), activation=SIGMOID)),
@@ -109,12 +111,20 @@ def test_conv_transpose(name: str, isa: Isa, run_split: Any) -> None:
     if case.attrs.activation is not None:
         value, error = case.attrs.activation(value), error + 16 * U
     assert (np.abs(from_physical(y, kernel.output.type) - value) <= error).all()
+    # Zeros everywhere else: the halo, and the channels past the last.
     physical = y.reshape(kernel.output.type.physical_shape)
-    np.testing.assert_array_equal(physical, to_physical(from_physical(y, kernel.output.type), kernel.output.type.layout))
+    np.testing.assert_array_equal(
+        physical, to_physical(from_physical(y, kernel.output.type), kernel.output.type.layout)
+    )
 
 
 def test_phases_share_out_every_tap_and_every_pixel() -> None:
-    for kernel, stride, dilation, before, out in ((3, 2, 1, 1, 9), (16, 8, 1, 4, 31), (3, 4, 6, 2, 15), (2, 5, 1, 0, 3)):
+    for kernel, stride, dilation, before, out in (
+        (3, 2, 1, 1, 9),
+        (16, 8, 1, 4, 31),
+        (3, 4, 6, 2, 15),
+        (2, 5, 1, 0, 3),
+    ):
         phases = Phases.of(kernel, stride, dilation, before, out)
         assert sum(phases.pixels) == out
         assert max(phases.pixels) - min(phases.pixels) <= 1
@@ -184,8 +194,8 @@ def test_refuses_what_does_not_fit() -> None:
         PoolIndices(x, ImageBuffer(1, 32, 4, 4, 16), y, (2, 2), (2, 2))
     with pytest.raises(ValueError, match="do not fit"):
         Unpool(y, replace(y, halo=(1, 1, 1, 1)), x, (2, 2), (2, 2))
+    big = ImageBuffer(1, 16, 4097, 4096, 16)
     with pytest.raises(ValueError, match="more than 16777216 pixels"):
-        big = ImageBuffer(1, 16, 4097, 4096, 16)
         PoolIndices(big, y, y, (2, 2), (2, 2))
     with pytest.raises(ValueError, match="phases read 1 before and 0 behind axis 2"):
         ConvTransposeKernel(x, ImageBuffer(1, 16, 16, 16, 16), (3, 3), (2, 2))

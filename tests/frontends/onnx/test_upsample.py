@@ -54,5 +54,7 @@ def test_an_output_shape_that_moves_the_indices_is_refused(model: Any) -> None:
     pool = make_node("MaxPool", ["x"], ["p", "i"], kernel_shape=[2, 2], strides=[2, 2])
     unpool = make_node("MaxUnpool", ["p", "i", "s"], ["y"], kernel_shape=[2, 2], strides=[2, 2])
     proto = model([pool, unpool], {"x": (2, 4, 5, 7)}, weights={"s": np.array([2, 4, 5, 7], np.int64)}, opset=11)
-    with pytest.raises(CnnirError, match=r"'MaxUnpool' to \[5, 7\] pixels is not supported: its window gives \[4, 6\]"):
+    with pytest.raises(
+        CnnirError, match=r"'MaxUnpool' to \[5, 7\] pixels is not supported: its window gives \[4, 6\]"
+    ):
         from_model(proto, "test")

@@ -1,4 +1,4 @@
-"""Transposed convolution in float32 over channel-blocked images, as convolutions of stride 1, one for each phase."""
+"""Transposed convolution in float32 over channel-blocked images: a convolution of stride 1 for each phase."""
 
 from __future__ import annotations
 
@@ -49,9 +49,7 @@ class Phases:
             counts.append(len(taps))
             bases.append((phase + before - first * dilation) // stride if taps else 0)
             pixels.append(-(-(out - phase) // stride))
-        return cls(
-            tuple(firsts), tuple(counts), tuple(bases), stride // common, dilation // common, tuple(pixels)
-        )
+        return cls(tuple(firsts), tuple(counts), tuple(bases), stride // common, dilation // common, tuple(pixels))
 
     def reach(self, size: int) -> Pair:
         """How many pixels before the first and behind the last of `size` input pixels are read."""

@@ -16,7 +16,6 @@ from cnnir.ir import Node, Value
 from cnnir.ops.reduce import ReduceAttrs
 from cnnir.ops.shape import CONCAT, PAD, SLICE, TRANSPOSE
 
-
 _REDUCTIONS = {"ReduceMean": ReduceKind.MEAN, "ReduceMax": ReduceKind.MAX, "ReduceSum": ReduceKind.SUM}
 
 

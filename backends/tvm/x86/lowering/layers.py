@@ -8,9 +8,12 @@ from cnnir.backends.tvm.x86.kernels.conv_cost import choose
 from cnnir.backends.tvm.x86.kernels.dense import Dense
 from cnnir.backends.tvm.x86.kernels.depthwise import DepthwiseKernel, choose_depthwise
 from cnnir.backends.tvm.x86.kernels.global_pool import GlobalPool
+from cnnir.backends.tvm.x86.kernels.grouped import GroupedKernel, choose_grouped, is_narrow
 from cnnir.backends.tvm.x86.kernels.lrn import Lrn
 from cnnir.backends.tvm.x86.kernels.pool import Pool, PoolKind
 from cnnir.backends.tvm.x86.kernels.softmax import Softmax
+from cnnir.backends.tvm.x86.kernels.winograd import WinogradKernel
+from cnnir.backends.tvm.x86.kernels.winograd_cost import choose_winograd
 from cnnir.backends.tvm.x86.lowering.context import Context, unsupported
 from cnnir.ops.conv import CONV
 from cnnir.ops.dense import DENSE
@@ -27,7 +30,7 @@ def lower_conv(context: Context) -> list[Step]:
     return [Step(kernel, (context.operand(0), *packed, *residual, context.output), node)]
 
 
-def convolution_kernel(context: Context) -> ConvKernel | DepthwiseKernel:
+def convolution_kernel(context: Context) -> ConvKernel | DepthwiseKernel | GroupedKernel | WinogradKernel:
     """The kernel family and the tile for a convolution node."""
     node = context.node
     attrs = CONV.of(node)
@@ -48,6 +51,20 @@ def convolution_kernel(context: Context) -> ConvKernel | DepthwiseKernel:
             attrs.activation,
         )
         return choose_depthwise(depthwise, context.isa)
+    if x.block == context.isa.lanes and is_narrow(x.channels, y.channels, attrs.groups, context.isa.lanes):
+        grouped = GroupedKernel(
+            x,
+            y,
+            attrs.kernel_size,
+            attrs.stride,
+            attrs.dilation,
+            attrs.pads,
+            bias,
+            residual,
+            attrs.activation,
+            group_width=x.channels // attrs.groups,
+        )
+        return choose_grouped(grouped, context.isa)
     general = ConvKernel(
         x,
         y,
@@ -60,7 +77,8 @@ def convolution_kernel(context: Context) -> ConvKernel | DepthwiseKernel:
         residual,
         attrs.activation,
     )
-    return choose(general, context.isa)
+    direct = choose(general, context.isa)
+    return choose_winograd(direct, context.isa) or direct
 
 
 def lower_dense(context: Context) -> list[Step]:

@@ -57,7 +57,7 @@ def lower_pool_indices(context: Context) -> list[Step]:
 
 
 def lower_unpool(context: Context) -> list[Step]:
-    """Indices in memory count the pixels of a plane, so they must come from a pooling of planes like the output's."""
+    """Indices in memory count the pixels of a plane, so they must come from a pooling of such planes."""
     node = context.node
     indices = node.inputs[1]
     pooling = None if indices is None else indices.producer
