@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cnnir.cli import console
 from cnnir.cli.app import main
 
 TINY = '''
@@ -47,6 +48,13 @@ class Result:
 
 
 Cli = Callable[..., Result]
+
+
+@pytest.fixture(autouse=True)
+def piped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines as long as they are, as in a pipe, whatever the environment of the test run says about columns."""
+    for stream in (console.out, console.err):
+        monkeypatch.setattr(stream, "width", console.UNBOUNDED)
 
 
 @pytest.fixture(scope="session")
