@@ -162,7 +162,8 @@ def _is_fed(op: Operator[Any], i: int) -> bool:
     return not (port.parameter or (op is BATCH_NORM and i > 0))
 
 
-@pytest.mark.parametrize("isa", EVERY_ISA)
+@pytest.mark.slow
+@pytest.mark.parametrize("isa", ISAS, ids=lambda isa: isa.name)
 def test_samples_agree_behind_a_convolution(isa: Isa, tmp_path: Path) -> None:
     """The same operators on blocked values: an identity convolution stands before each image input."""
     graph = Graph("blocked")

@@ -59,6 +59,7 @@ def test_the_trained_resnet20(shared_data: Path) -> None:
     np.testing.assert_allclose(reference.run(graph, {"input": image})["logits"], expected, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet20_cifar10", "resnet20_cifar10_b"])
 def test_deploys(name: str, deploys: Any) -> None:
     deploys(name, 18)

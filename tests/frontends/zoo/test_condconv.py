@@ -64,5 +64,6 @@ def test_outputs_are_those_of_timm(timm: Any, randomised: Any) -> None:
     assert np.abs(got - expected).max() <= 1e-9 * np.abs(expected).max()
 
 
+@pytest.mark.slow
 def test_deploys(deploys: Any) -> None:
     deploys("tf_efficientnet_cc_b0_4e", 32, classes=10)

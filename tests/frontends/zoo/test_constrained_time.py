@@ -111,6 +111,7 @@ def test_unknown_model() -> None:
 
 
 # 17-pixel maps before the head at the full size; bins that no single pooling gives at half of it.
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "size"), [("constrained_time_d1", 224), ("constrained_time_j_delayed", 112)])
 def test_deploys(name: str, size: int, deploys: Callable[..., None]) -> None:
     deploys(name, size, hidden=32, classes=10)

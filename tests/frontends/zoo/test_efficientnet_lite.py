@@ -59,6 +59,7 @@ def test_googles_trained_model(shared_data: Path, carry_over: Any) -> None:
     np.testing.assert_allclose(reference.run(graph, {"input": image})["logits"], expected, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_deploys(deploys: Any) -> None:
     deploys("tf_efficientnet_lite0", 43)
 

@@ -99,6 +99,7 @@ def test_drop_path_is_the_identity_at_inference() -> None:
     assert ops == {"Conv", "BatchNormalization", "Relu", "Dropout", "Add", "Div", "MaxPool", "Flatten", "Gemm"}
 
 
+@pytest.mark.slow
 def test_deploys(deploys: Any) -> None:
     deploys("fractalnet20", 32)
 

@@ -115,6 +115,7 @@ def test_the_paper_against_the_caffe_model(light_model: Callable[..., Graph], ca
     np.testing.assert_allclose(odds / odds.sum(), probabilities, rtol=1e-9, atol=1e-15)
 
 
+@pytest.mark.slow
 def test_the_paper_deploys(deploys: Any) -> None:
     deploys("googlenet_2014", 75)
 
